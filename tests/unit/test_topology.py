@@ -1,0 +1,53 @@
+"""CPUs and NUMA nodes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from kvmhost import topology
+from kvmhost.cpulist import parse
+from kvmhost.fs import HostError
+from kvmhost.topology import Topology
+from tests.host import fixture, made_of
+
+
+def test_two_nodes() -> None:
+    assert topology.read(fixture("two-numa-nodes")) == Topology(
+        online=parse("0-14"),
+        offline=parse("15"),
+        isolated=parse("6-7,14"),
+        nodes={0: parse("0-3,8-11"), 1: parse("4-7,12-14")},
+    )
+
+
+def test_smt_siblings_share_a_core() -> None:
+    cores = topology.cores(fixture("two-numa-nodes"), parse("0-14"))
+    assert cores == tuple(map(parse, ("0,8", "1,9", "2,10", "3,11", "4,12", "5,13", "6,14", "7")))
+
+
+def test_a_cpu_of_unknown_siblings_is_a_core() -> None:
+    assert topology.cores(fixture("ordinary"), parse("0-2")) == tuple(map(parse, ("0", "1", "2")))
+
+
+def test_a_kernel_without_numa_is_one_node(tmp_path: Path) -> None:
+    found = topology.read(made_of(tmp_path, {"sys/devices/system/cpu/online": "0-3"}))
+    assert found == Topology(online=parse("0-3"), offline=parse(""), isolated=None, nodes={0: parse("0-3")})
+
+
+def test_a_node_of_memory_only(tmp_path: Path) -> None:
+    files = {"cpu/online": "0-1", "node/online": "0,2", "node/node0/cpulist": "0-1", "node/node2/cpulist": "\n"}
+    found = topology.read(made_of(tmp_path, {f"sys/devices/system/{path}": text for path, text in files.items()}))
+    assert found is not None
+    assert found.nodes == {0: parse("0-1"), 2: parse("")}
+
+
+def test_without_sysfs_there_is_nothing(tmp_path: Path) -> None:
+    assert topology.read(made_of(tmp_path, {})) is None
+
+
+@pytest.mark.parametrize("host", ["malformed-files", "unreadable-files"])
+def test_a_bad_list_is_an_error_that_names_the_file(host: str) -> None:
+    with pytest.raises(HostError, match="sys/devices/system/cpu/online: "):
+        topology.read(fixture(host))
