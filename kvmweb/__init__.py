@@ -1,0 +1,1 @@
+"""The web side that both programs share: /metrics, a landing page, /-/healthy."""
