@@ -1,0 +1,1 @@
+"""kvmtune-actuator: turns PromQL rules into bounded, verified, reversible changes of knobs."""

@@ -1,0 +1,61 @@
+"""PromQL over samples that are held in memory: compile an expression once, evaluate it as often as needed."""
+
+from dataclasses import dataclass
+
+from actuator.promql import nodes, requirements
+from actuator.promql.evaluate import PROMETHEUS_3, Semantics, instant
+from actuator.promql.labels import Labels
+from actuator.promql.nodes import Node, ValueType
+from actuator.promql.parser import parse
+from actuator.promql.types import EvaluationError, PromqlError, Sample, UnsupportedError
+
+__all__ = [
+    "PROMETHEUS_3",
+    "EvaluationError",
+    "Expr",
+    "Labels",
+    "PromqlError",
+    "Sample",
+    "Semantics",
+    "UnsupportedError",
+    "compile",
+    "instant",
+]
+
+
+MAX_SUBQUERY_STEPS = 11_000
+"""Prometheus' own limit on the points of a range query."""
+
+
+@dataclass(frozen=True)
+class Expr:
+    """A compiled expression.
+
+    ``text``: what the user wrote.
+    ``window_seconds``: how far back its selectors look (range, offset and lookback together), infinite for a
+    fixed ``@`` time.
+    ``metric_names``: names that it selects literally.
+    """
+
+    text: str
+    root: Node
+    window_seconds: float
+    metric_names: frozenset[str]
+    value_type: ValueType
+
+
+def compile(text: str, semantics: Semantics = PROMETHEUS_3) -> Expr:  # noqa: A001 - promql.compile, like re.compile
+    """Compile an expression; raises PromqlError, with a hint, for one that is wrong or not supported."""
+    root = parse(text)
+    steps = requirements.subquery_steps(root, semantics)
+    if steps > MAX_SUBQUERY_STEPS:
+        raise PromqlError(
+            f"its subqueries have {steps} steps, more than {MAX_SUBQUERY_STEPS}: shorten a range or widen a step"
+        )
+    return Expr(
+        text=text,
+        root=root,
+        window_seconds=requirements.window_ms(root, semantics) / 1000,
+        metric_names=requirements.metric_names(root),
+        value_type=nodes.value_type(root),
+    )

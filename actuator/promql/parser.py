@@ -1,0 +1,201 @@
+"""Text to expression tree: the only import of ``promql_parser``.
+
+The parser (0.12) overflows the stack of the process on deep trees, takes quadratic time on long ones and
+panics on some numbers. So size and depth are capped before it sees the text, its panics are caught, and its
+tree is copied at once into ``nodes``; whatever the copy does not know is refused by name.
+"""
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Literal, cast
+
+import promql_parser as upstream
+
+from actuator.promql import functions, nodes
+from actuator.promql.aggregate import OPERATORS as AGGREGATIONS
+from actuator.promql.binary import OPERATORS as BINARY_OPERATORS
+from actuator.promql.labels import NAME
+from actuator.promql.nodes import At, Matcher, Matching, Node
+from actuator.promql.refused import explain, refuse
+from actuator.promql.relabel import compile_pattern
+from actuator.promql.types import PromqlError, UnsupportedError
+
+MAX_CHARACTERS = 64 * 1024
+MAX_DEPTH = 64
+MAX_OPERATORS = 200
+
+# Each alternative is possessive and takes an unclosed string to the end, so that the scan is linear.
+_STRING = r"""(?:"(?:\\.?|[^"\\])*+(?:"|\Z)|'(?:\\.?|[^'\\])*+(?:'|\Z)|`[^`]*+(?:`|\Z))"""
+_TOKEN = re.compile(
+    rf"""{_STRING} | \#[^\n]*+ | \{{(?:[^"'`{{}}]|{_STRING})*+\}}
+      | (?P<open>[(\[{{])
+      | (?P<close>[)\]}}])
+      | (?P<past>@\s*-)
+      | (?P<operator>[-+*/%^]|[<>!=]=?|\b(?:and|or|unless|atan2)\b)
+      | \w+
+    """,
+    re.VERBOSE | re.DOTALL | re.IGNORECASE,
+)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+
+
+def parse(text: str) -> Node:
+    """The expression tree of ``text``; raises PromqlError and nothing else."""
+    _check_size(text)
+    try:
+        tree = upstream.parse(text)
+    except (ValueError, OverflowError) as error:
+        raise explain(text, str(error)) from None
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":  # pyo3 derives it from BaseException
+            raise
+        raise UnsupportedError(f"a number is out of range: {error}") from None
+    try:
+        return _node(tree)
+    except OverflowError:
+        raise PromqlError("a duration or an @ timestamp is out of range") from None
+
+
+def _check_size(text: str) -> None:
+    if len(text) > MAX_CHARACTERS:
+        raise PromqlError(f"the expression has {len(text)} characters, more than {MAX_CHARACTERS}")
+    if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+        raise PromqlError("the expression is not valid Unicode: it contains a lone surrogate")
+    depth = operators = 0
+    for token in _TOKEN.finditer(text):
+        match token.lastgroup:
+            case "open":
+                depth += 1
+            case "close":
+                depth -= 1
+            case "operator":
+                operators += 1
+            case "past":
+                raise UnsupportedError("an @ timestamp before 1970 is not supported")
+        if depth > MAX_DEPTH:
+            raise PromqlError(f"brackets are nested deeper than {MAX_DEPTH}; move a part to a recording rule")
+        if operators > MAX_OPERATORS:
+            raise PromqlError(f"more than {MAX_OPERATORS} operators; move a part to a recording rule")
+
+
+def _node(tree: upstream.Expr) -> Node:
+    match tree:
+        case upstream.NumberLiteral():
+            return nodes.Number(tree.val)
+        case upstream.StringLiteral():
+            return nodes.String(tree.val)
+        case upstream.ParenExpr():
+            return _node(tree.expr)
+        case upstream.UnaryExpr():
+            return nodes.Negate(_node(tree.expr))
+        case upstream.VectorSelector():
+            return _selector(tree)
+        case upstream.MatrixSelector():
+            return nodes.Range(_selector(tree.vector_selector), _milliseconds(tree.range))
+        case upstream.SubqueryExpr():
+            return _subquery(tree)
+        case upstream.Call():
+            return _call(tree)
+        case upstream.AggregateExpr():
+            return _aggregate(tree)
+        case upstream.BinaryExpr():
+            return _binary(tree)
+        case _:
+            raise UnsupportedError(f"{type(tree).__name__} expressions are not supported")
+
+
+def _selector(tree: upstream.VectorSelector) -> nodes.Selector:
+    if tree.matchers.or_matchers:
+        raise UnsupportedError("'or' inside a selector is not supported: use =~ or join two selectors with 'or'")
+    named = (Matcher(NAME, "=", tree.name),) if tree.name else ()
+    matchers = tuple(_matcher(matcher) for matcher in tree.matchers.matchers)
+    return nodes.Selector(named + matchers, _milliseconds(tree.offset), _at(tree.at))
+
+
+def _matcher(tree: upstream.Matcher) -> Matcher:
+    if tree.op == upstream.MatchOp.Equal:
+        return Matcher(tree.name, "=", tree.value)
+    if tree.op == upstream.MatchOp.NotEqual:
+        return Matcher(tree.name, "!=", tree.value)
+    pattern = compile_pattern(tree.value)
+    return Matcher(tree.name, "=~" if tree.op == upstream.MatchOp.Re else "!~", tree.value, pattern)
+
+
+def _subquery(tree: upstream.SubqueryExpr) -> nodes.Subquery:
+    return nodes.Subquery(
+        operand=_node(tree.expr),
+        range_ms=_milliseconds(tree.range),
+        step_ms=_milliseconds(tree.step) or None,
+        offset_ms=_milliseconds(tree.offset),
+        at=_at(tree.at),
+    )
+
+
+def _call(tree: upstream.Call) -> nodes.Call:
+    name = tree.func.name
+    if name not in functions.TABLE:
+        raise refuse(f"{name}()")
+    value_type = str(tree.func.return_type).rpartition(".")[2].lower()
+    arguments = tuple(_node(argument) for argument in tree.args)
+    if name == "label_replace" and isinstance(arguments[4], nodes.String):
+        compile_pattern(arguments[4].value)
+    return nodes.Call(name, arguments, cast(nodes.ValueType, value_type))
+
+
+def _aggregate(tree: upstream.AggregateExpr) -> nodes.Aggregate:
+    op = str(tree.op)
+    if op not in AGGREGATIONS:
+        raise refuse(f"{op}()")
+    modifier = tree.modifier
+    return nodes.Aggregate(
+        op=op,
+        operand=_node(tree.expr),
+        parameter=None if tree.param is None else _node(tree.param),
+        grouping=tuple(modifier.labels) if modifier else (),
+        without=modifier is not None and modifier.type == upstream.AggModifierType.Without,
+    )
+
+
+def _binary(tree: upstream.BinaryExpr) -> nodes.Binary:
+    op = str(tree.op)
+    if op not in BINARY_OPERATORS:
+        raise refuse(f"the operator {op}")
+    modifier = tree.modifier
+    return_bool = modifier is not None and modifier.return_bool
+    return nodes.Binary(op, _node(tree.lhs), _node(tree.rhs), _matching(modifier), return_bool)
+
+
+def _matching(modifier: upstream.BinModifier | None) -> Matching:
+    if modifier is None:
+        return Matching()
+    if modifier.fill_values.lhs is not None or modifier.fill_values.rhs is not None:
+        raise refuse("fill")
+    labels = modifier.matching
+    return Matching(
+        on=labels is not None and labels.type == upstream.LabelModifierType.Include,
+        labels=tuple(labels.labels) if labels else (),
+        many=_many_side(modifier.card),
+        include=tuple(modifier.group_labels or ()),
+    )
+
+
+def _many_side(cardinality: upstream.VectorMatchCardinality) -> Literal["left", "right"] | None:
+    if cardinality == upstream.VectorMatchCardinality.ManyToOne:
+        return "left"
+    return "right" if cardinality == upstream.VectorMatchCardinality.OneToMany else None
+
+
+def _milliseconds(duration: timedelta | None) -> int:
+    return 0 if duration is None else duration // _MILLISECOND
+
+
+def _at(tree: upstream.AtModifier | None) -> At:
+    if tree is None:
+        return None
+    if tree.type == upstream.AtModifierType.Start:
+        return "start"
+    if tree.type == upstream.AtModifierType.End:
+        return "end"
+    assert tree.at is not None
+    return (tree.at - _EPOCH) // _MILLISECOND

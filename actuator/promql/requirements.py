@@ -1,0 +1,43 @@
+"""What an expression needs of the store, found without evaluating it."""
+
+import math
+
+from actuator.promql.evaluate import Semantics
+from actuator.promql.labels import NAME
+from actuator.promql.nodes import At, Node, Range, Selector, Subquery, children, walk
+
+
+def window_ms(node: Node, semantics: Semantics) -> float:
+    """How far before the time of the evaluation samples can matter; infinite for a fixed ``@`` time."""
+    match node:
+        case Selector(_, offset_ms, at):
+            return _reach(semantics.lookback_ms, offset_ms, at)
+        case Range(Selector(_, offset_ms, at), range_ms):
+            return _reach(range_ms, offset_ms, at)
+        case Subquery(operand, range_ms, _, offset_ms, at):
+            return _reach(range_ms + window_ms(operand, semantics), offset_ms, at)
+        case _:
+            return max((window_ms(child, semantics) for child in children(node)), default=0)
+
+
+def subquery_steps(node: Node, semantics: Semantics) -> int:
+    """How often the most repeated part of the expression is evaluated: steps of nested subqueries multiply."""
+    repeated = max((subquery_steps(child, semantics) for child in children(node)), default=1)
+    if isinstance(node, Subquery):
+        return repeated * -(-node.range_ms // (node.step_ms or semantics.subquery_step_ms))
+    return repeated
+
+
+def _reach(length_ms: float, offset_ms: int, at: At) -> float:
+    return math.inf if isinstance(at, int) else max(0, length_ms + offset_ms)
+
+
+def metric_names(root: Node) -> frozenset[str]:
+    """Names that the selectors of an expression ask for literally."""
+    return frozenset(
+        matcher.value
+        for node in walk(root)
+        if isinstance(node, Selector)
+        for matcher in node.matchers
+        if matcher.name == NAME and matcher.op == "="
+    )
