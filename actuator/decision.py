@@ -1,0 +1,59 @@
+"""Decisions as the operator sees them: what was decided, on whom, from what to what, and why (pure)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from actuator.guard import Ruling
+from actuator.knobs import KNOBS, Target, Value, label
+
+Outcome = Literal["written", "would write", "settled", "fell short", "failed", "drifted", "overruled"] | Ruling
+"""`settled` and `fell short` tell the end of a write that took a while; the rest, what became of a setpoint."""
+
+QUIET: frozenset[Outcome] = frozenset({"unchanged", "deadband", "waiting", "settled", "overruled"})
+"""Outcomes that are counted, and logged only on request: nothing is wrong and nothing changed by them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What became of one setpoint. `time`: unix seconds. `value`: what the rule's `when` gave."""
+
+    time: float
+    rule: str
+    knob: str
+    target: Target
+    outcome: Outcome
+    before: Value | None = None
+    after: Value | None = None
+    because: str = ""
+    value: float | None = None
+    detail: str = ""
+
+    @property
+    def line(self) -> str:
+        """For a person: time, outcome, rule, target, knob, before -> after, why."""
+        unit = KNOBS[self.knob].unit
+        values = [unit.format(value) for value in (self.before, self.after) if value is not None]
+        when = "" if self.value is None else f"when = {self.value:.4g}"
+        notes = "; ".join(note for note in (when, self.detail) if note)
+        time = datetime.fromtimestamp(self.time).strftime("%H:%M:%S")
+        what = " ".join(part for part in (label(self.target), self.knob, " -> ".join(values)) if part)
+        why = " ".join(part for part in (self.because, f"({notes})" if notes else "") if part)
+        return f"{time} {self.outcome:<11} {self.rule}: {what}" + (f" | {why}" if why else "")
+
+
+class Journal:
+    """Chooses what is worth a line: each change of a rule's decision on a target, not its repetition."""
+
+    def __init__(self) -> None:
+        self._last: dict[tuple[str, str, Target], tuple[object, ...]] = {}
+
+    def is_news(self, decision: Decision) -> bool:
+        """Whether the decision differs from the last one of this rule on this target. Writes always do."""
+        key = (decision.rule, decision.knob, decision.target)
+        now = (decision.outcome, decision.before, decision.after)
+        seen = self._last.get(key)
+        self._last[key] = now
+        return decision.outcome in ("written", "failed", "fell short") or now != seen

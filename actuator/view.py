@@ -1,0 +1,117 @@
+"""What one tick sees: query results and the knobs' live values, each read once, and the setpoints they give."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from actuator import placement, plan
+from actuator.knobs import Knob, KnobError, Live, Target, label
+from actuator.limits import Limits
+from actuator.plan import Setpoint, Wanted
+from actuator.policy import Policy
+from actuator.promql import Expr
+from actuator.promql.types import Sample
+from actuator.query import Query, QueryError
+from actuator.rule import Evidence, Instance
+from actuator.ruleset import Place, Set, Tune
+from kvmhost import cpulist
+
+
+class Fault(Exception):  # noqa: N818 (it is the operator's word for it)
+    """Why a rule cannot decide now. It then changes nothing."""
+
+
+class View:
+    """One tick's view; `now` in unix seconds. `query` None: the data of this tick is missing."""
+
+    def __init__(self, query: Query | None, knobs: Mapping[str, Knob], policy: Policy, now: float) -> None:
+        self._query = query
+        self._knobs = knobs
+        self._policy = policy
+        self._now = now
+        self._live: dict[str, Mapping[Target, Live]] = {}
+
+    def samples(self, expr: Expr) -> tuple[Sample, ...]:
+        """The result of an expression now; `Fault` if the query failed."""
+        if self._query is None:
+            raise Fault("the exporter could not be scraped")
+        try:
+            return self._query.instant(expr, self._now)
+        except QueryError as error:
+            raise Fault(f"{expr.text}: {error}") from error
+
+    def evidence(self, expr: Expr) -> Evidence:
+        """The result of a condition. An empty one is only believed if the data it asks for is there."""
+        samples = self.samples(expr)
+        if not samples and not (self._query and self._query.present(expr, self._now)):
+            raise Fault(f"waits for data of {', '.join(sorted(expr.metric_names))}")
+        return Evidence(known=True, samples=samples)
+
+    def live(self, knob: str) -> Mapping[Target, Live]:
+        """The knob's targets, with the policy's promises to guests applied; `Fault` if it has none."""
+        if knob not in self._live:
+            try:
+                live = self._knobs[knob].live()
+            except KnobError as error:
+                raise Fault(str(error)) from error
+            self._live[knob] = {target: self._policy.narrow(knob, target, state) for target, state in live.items()}
+        if not self._live[knob]:
+            raise Fault(f"there is nothing here that has the knob {knob}")
+        return self._live[knob]
+
+    def setpoints(self, tune: Tune, instances: Sequence[Instance]) -> tuple[list[Setpoint], list[str]]:
+        """What a rule's due instances want, and for whom it gives nothing and why."""
+        setpoints: list[Setpoint] = []
+        faults: list[str] = []
+        for action in tune.actions:
+            try:
+                wanted = self._wanted(action, instances)
+            except Fault as fault:
+                faults.append(str(fault))
+                continue
+            for instance, values in wanted:
+                faults += values.faults
+                setpoints += [
+                    Setpoint(
+                        rule=tune.name,
+                        knob=action.knob,
+                        target=target,
+                        value=value,
+                        because=tune.because,
+                        evidence=instance.value,
+                        limits=tune.limits.get(action.knob, Limits()),
+                        priority=tune.priority,
+                    )
+                    for target, value in values.values.items()
+                ]
+        return setpoints, faults
+
+    def _wanted(self, action: Set | Place, instances: Sequence[Instance]) -> list[tuple[Instance, Wanted]]:
+        live = self.live(action.knob)
+        keys = self._knobs[action.knob].keys
+        if isinstance(action, Place):
+            return self._placed(action, instances, live, keys)
+        if isinstance(action.value, str):
+            return [(instance, plan.literal(instance, action.value, keys, live)) for instance in instances]
+        samples = self.samples(action.value)
+        return [(instance, plan.numbers(instance, samples, keys, live)) for instance in instances]
+
+    def _placed(
+        self, action: Place, instances: Sequence[Instance], live: Mapping[Target, Live], keys: tuple[str, ...]
+    ) -> list[tuple[Instance, Wanted]]:
+        demand = {
+            target: sample.value
+            for sample in self.samples(action.load)
+            for target in plan.select(sample.labels, keys, live)
+        }
+        unmeasured = sorted(label(target) for target in live if target not in demand)
+        if unmeasured:
+            raise Fault(f"{action.load.text} says nothing of {', '.join(unmeasured)}")
+        movable = {target: instance for instance in instances for target in plan.select(instance.labels, keys, live)}
+        moves = placement.spread(
+            movable,
+            demand,
+            {target: cpulist.parse(str(state.value)) for target, state in live.items()},
+            frozenset[int]().union(*(state.cpus for state in live.values() if state.cpus)),
+        )
+        return [(movable[target], Wanted({target: cpulist.format(cpus)})) for target, cpus in moves.items()]

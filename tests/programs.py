@@ -1,0 +1,60 @@
+"""The installed programs as processes, as an operator starts them."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+BIN = Path(sys.executable).parent
+PATIENCE_SECONDS = 20.0
+
+
+class Program:
+    """A running program; its output is in a file, so that nothing blocks."""
+
+    def __init__(self, log: Path, *command: str | Path) -> None:
+        self._log = log
+        with log.open("w") as out:
+            self.process = subprocess.Popen([BIN / command[0], *command[1:]], stdout=out, stderr=subprocess.STDOUT)
+
+    @property
+    def output(self) -> str:
+        return self._log.read_text()
+
+    def wait_for(self, pattern: str) -> re.Match[str]:
+        """The first match in the output, awaited."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while time.monotonic() < deadline:
+            found = re.search(pattern, self.output)
+            if found:
+                return found
+            if self.process.poll() is not None:
+                break
+            time.sleep(0.02)
+        pytest.fail(f"no {pattern!r} in:\n{self.output}")
+
+    def end(self, number: signal.Signals) -> int:
+        self.process.send_signal(number)
+        return self.process.wait(PATIENCE_SECONDS)
+
+
+def eventually(is_so: Callable[[], bool], seconds: float = PATIENCE_SECONDS) -> None:
+    """Wait until `is_so()`; the test fails when it is not within `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < deadline, f"not within {seconds:g} s"
+        time.sleep(0.02)
+
+
+def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
+    """A program that ends by itself."""
+    return subprocess.run(
+        [BIN / command[0], *command[1:]], capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False
+    )
