@@ -17,10 +17,15 @@ from kvmhost.virtprocess import VirtProcess
 # 300 domains take about a second (two monitor commands each for balloon and vCPUs).
 _CALL_SECONDS = 5.0
 # A call that hangs keeps one of libvirtd's few workers, even when we give up: so ask less and less often, but
-# often enough to be back within seconds.
-_MAX_BACKOFF_SECONDS = 4.0
+# often enough to be back within seconds. By the number of calls in a row that hung.
+_BACKOFF_SECONDS = (0.0, 1.0, 2.0, 4.0)
 
 _LOG = logging.getLogger(__name__)
+
+
+def pause_seconds(interval_seconds: float, hangs: int) -> float:
+    """How long to wait before the next call, when the last `hangs` of them hung."""
+    return max(interval_seconds, _BACKOFF_SECONDS[min(hangs, len(_BACKOFF_SECONDS) - 1)])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,11 +83,10 @@ class LibvirtReader:
         )
 
     def _run(self) -> None:
-        backoff_seconds = 0.0
+        hangs = 0
         while not self._stopping.is_set():
-            hung = self.read()
-            backoff_seconds = min(backoff_seconds * 2 or 1.0, _MAX_BACKOFF_SECONDS) if hung else 0.0
-            self._stopping.wait(max(self._interval_seconds, backoff_seconds))
+            hangs = hangs + 1 if self.read() else 0
+            self._stopping.wait(pause_seconds(self._interval_seconds, hangs))
 
     def read(self) -> bool:
         """Ask once; whether the call hung."""

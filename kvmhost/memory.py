@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from kvmhost import hugepages
 from kvmhost.fs import HostError, HostFS
 
 _MEMINFO = "proc/meminfo"
@@ -37,6 +38,7 @@ class MemoryState:
     page_tables_bytes: int | None = None
     secondary_page_tables_bytes: int | None = None
     hugetlb_bytes: int | None = None
+    """In hugepage pools of all sizes; without its line (since 4.16), what the pools in sysfs add up to."""
     commit_limit_bytes: int | None = None
     committed_bytes: int | None = None
     swap_total_bytes: int | None = None
@@ -90,7 +92,8 @@ def read(fs: HostFS) -> MemoryState | None:
             amounts[field] = int(match[1]) * 1024
         elif field:
             faults.append(fs.malformed(_MEMINFO, f"{name} in kB", line))
-    return MemoryState(**amounts, faults=tuple(faults))
+    state = MemoryState(**amounts, faults=tuple(faults))
+    return state if "hugetlb_bytes" in amounts else replace(state, hugetlb_bytes=_in_pools_bytes(fs))
 
 
 def page_size_bytes(fs: HostFS) -> int | None:
@@ -107,3 +110,13 @@ def page_size_bytes(fs: HostFS) -> int | None:
             if kind == _AT_PAGESZ:
                 return int(value)
     raise HostError(fs.root / _AUXV, "holds no page size (AT_PAGESZ)")
+
+
+def _in_pools_bytes(fs: HostFS) -> int | None:
+    state = hugepages.read(fs)
+    total_bytes = 0  # a kernel without hugepages has no pools
+    for pool in state.pools if state else ():
+        if pool.nr_pages is None:
+            return None
+        total_bytes += pool.nr_pages * pool.size_bytes
+    return total_bytes

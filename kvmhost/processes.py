@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -41,15 +42,17 @@ class ThreadTimes:
 def qemu(fs: HostFS) -> dict[str, QemuProcess]:
     """All QEMU processes that were started with `-uuid` (libvirt always does), by that uuid.
 
-    Processes that end meanwhile, or that a hidepid mount or a security module hides, are left out.
+    Left out are processes that end meanwhile or that a hidepid mount or a security module hides, and those that
+    claim the same uuid: which of them is the guest cannot be told.
     """
-    found = {}
+    found = []
     for name in fs.names("proc"):
         uuid = _uuid_of(fs, name) if name.isdecimal() else None
         process = _process(fs, int(name), uuid) if uuid else None
         if process:
-            found[process.uuid] = process
-    return found
+            found.append(process)
+    claims = Counter(process.uuid for process in found)
+    return {process.uuid: process for process in found if claims[process.uuid] == 1}
 
 
 def thread_times(fs: HostFS, pid: int, tid: int) -> ThreadTimes | None:

@@ -236,8 +236,9 @@ def _serve(uri: str, *, readonly: bool) -> None:
     channel = socket.socket(fileno=0)
     threading.Thread(target=_end_with_parent, args=(channel,), daemon=True).start()
     connection = _Connection(uri, readonly=readonly)
-    while True:
-        _send(channel, _answer(connection, _receive(channel)))
+    with contextlib.suppress(EOFError, ConnectionError):  # the parent has ended, and so do we
+        while True:
+            _send(channel, _answer(connection, _receive(channel)))
 
 
 if __name__ == "__main__":

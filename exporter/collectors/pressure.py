@@ -20,7 +20,8 @@ TABLE: tuple[Row[Pressure], ...] = (
     ),
     counter(
         "kvm_pressure_full_seconds_total",
-        "Time in which all tasks at work waited for the resource: nothing was done (/proc/pressure, full).",
+        "Time in which all tasks at work waited for the resource: nothing was done (/proc/pressure, full);"
+        " the kernel says 0 for the CPU of a whole host.",
         lambda resource: resource.full_seconds,
     ),
 )

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.libvirt_reader import LibvirtReader
+from exporter.libvirt_reader import LibvirtReader, pause_seconds
 from exporter.scrape import Snapshot
 from kvmhost.virtprocess import VirtProcess
 from tests.unit.test_virt import needs_libvirt
@@ -87,6 +87,21 @@ def test_each_change_is_logged_once(reader: LibvirtReader, node: Path, caplog: p
     assert missing.startswith("no data of guests from libvirt: cannot connect to test://")
     assert missing != damaged
     assert back == "libvirt answers: active domains: 1"
+
+
+@pytest.mark.parametrize(
+    ("interval_seconds", "hangs", "pause"),
+    [(1.0, 0, 1.0), (0.1, 1, 1.0), (0.1, 2, 2.0), (0.1, 3, 4.0), (0.1, 4, 4.0), (0.1, 9999, 4.0), (60.0, 3, 60.0)],
+)
+def test_a_libvirt_that_hangs_is_asked_less_often(interval_seconds: float, hangs: int, pause: float) -> None:
+    assert pause_seconds(interval_seconds, hangs) == pause
+
+
+@needs_libvirt
+def test_neither_an_answer_nor_a_refusal_is_a_hang(reader: LibvirtReader, node: Path) -> None:
+    assert reader.read() is False
+    node.write_text(NODE)
+    assert reader.read() is False
 
 
 def test_without_the_library_the_log_says_how_to_get_it(

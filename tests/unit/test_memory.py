@@ -10,6 +10,8 @@ from kvmhost import memory
 from kvmhost.fs import HostError
 from tests.host import fixture, made_of
 
+POOLS = "sys/kernel/mm/hugepages/hugepages"
+
 
 def test_kilobytes_become_bytes() -> None:
     ordinary = memory.read(fixture("ordinary"))
@@ -21,7 +23,29 @@ def test_kilobytes_become_bytes() -> None:
 def test_lines_of_a_later_kernel_are_none() -> None:
     old = memory.read(fixture("old-kernel"))
     assert old is not None
-    assert (old.secondary_page_tables_bytes, old.hugetlb_bytes, old.faults) == (None, None, ())
+    assert (old.secondary_page_tables_bytes, old.faults) == (None, ())
+
+
+@pytest.mark.parametrize(
+    ("files", "hugetlb_bytes"),
+    [
+        ({"proc/meminfo": "Hugetlb: 2048 kB\n"}, 2**21),
+        ({"proc/meminfo": ""}, 0),
+        (
+            {"proc/meminfo": "", f"{POOLS}-2048kB/nr_hugepages": "3", f"{POOLS}-1048576kB/nr_hugepages": "1"},
+            6 * 2**20 + 2**30,
+        ),
+        ({"proc/meminfo": "", f"{POOLS}-2048kB/nr_hugepages": "3", f"{POOLS}-1048576kB/nr_hugepages": "many"}, None),
+    ],
+    ids=["the kernel says it", "no hugepages", "before 4.16", "before 4.16, damaged"],
+)
+def test_memory_in_hugepage_pools_is_known_on_every_kernel(
+    tmp_path: Path, files: dict[str, str], hugetlb_bytes: int | None
+) -> None:
+    """Rules subtract it from all memory, and could not act without it."""
+    found = memory.read(made_of(tmp_path, files))
+    assert found is not None
+    assert found.hugetlb_bytes == hugetlb_bytes
 
 
 def test_a_bad_line_costs_its_own_value() -> None:

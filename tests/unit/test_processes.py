@@ -69,6 +69,23 @@ def test_a_guest_that_ends_while_it_is_looked_at(tmp_path: Path) -> None:
     assert processes.qemu(fs) == {}
 
 
+def test_a_guest_whose_files_are_damaged_is_left_out(tmp_path: Path) -> None:
+    fs = made_of(tmp_path, process(f"/usr/bin/kvm -uuid {WEB}", {7: "kvm"}))
+    (tmp_path / "proc/7/stat").write_text("")
+    assert processes.qemu(fs) == {}
+
+
+def test_a_name_that_cannot_be_read_is_unknown(tmp_path: Path) -> None:
+    assert processes.comm(made_of(tmp_path, {"proc/7/comm/file": ""}), "proc/7") is None
+
+
+def test_a_uuid_that_two_processes_claim_says_nothing_of_the_guest(tmp_path: Path) -> None:
+    """As when two libvirtd run a copy each, or someone imitates a guest: its times would jump between them."""
+    files = process(f"/usr/bin/kvm -uuid {WEB}", {7: "CPU 0/KVM"})
+    others = {path.replace("proc/7", "proc/8"): content for path, content in files.items()}
+    assert processes.qemu(made_of(tmp_path, files | others)) == {}
+
+
 def test_an_unreadable_process_does_not_hide_the_others() -> None:
     assert processes.qemu(fixture("unreadable-files")) == {}
 

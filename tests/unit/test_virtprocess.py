@@ -266,18 +266,21 @@ virt.call(ours.print_pid_and_hang, timeout_s=ours.LONG_S)
 
 @needs_libvirt
 @pytest.mark.parametrize("doing", ["idle", "in a call"])
-def test_it_ends_when_its_parent_is_killed(doing: str) -> None:
+def test_it_ends_without_a_word_when_its_parent_is_killed(doing: str) -> None:
     with subprocess.Popen(
         [sys.executable, "-c", PARENT, doing],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
         text=True,
     ) as parent:
         assert parent.stdout
+        assert parent.stderr
         child = int(parent.stdout.readline())
         parent.kill()
         wait_for_end_of(child)
+        assert parent.stderr.read() == ""
 
 
 def open_files() -> int:

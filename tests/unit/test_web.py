@@ -126,7 +126,7 @@ def test_requests_are_not_logged(url: str, caplog: pytest.LogCaptureFixture, cap
     ("text", "address"),
     [
         ("127.0.0.1:9752", Address("127.0.0.1", 9752)),
-        ("localhost:9752", Address("localhost", 9752)),
+        ("localhost:65535", Address("localhost", 65535)),
         ("[::1]:9752", Address("::1", 9752)),
         (":9752", Address("", 9752)),
         ("[::]:0", Address("::", 0)),
@@ -143,6 +143,7 @@ def test_addresses(text: str, address: Address) -> None:
         ("", "is not an address: write it like"),
         ("9752", "is not an address: write it like"),
         ("::1:9752", "is not an address: write it like"),
+        ("[::1:9752", "is not an address: write it like"),
         ("localhost:", "has no valid port"),
         ("localhost:http", "has no valid port"),
         ("localhost:65536", "has no valid port"),
