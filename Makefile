@@ -1,0 +1,51 @@
+# Every target sets itself up first (scripts/setup), so each works in a fresh clone.
+.DEFAULT_GOAL := help
+.PHONY: help run test test-lab lab lab-down lab-guest lab-host check golden clean
+
+python := .venv/bin/python
+LAB_GUESTS ?= 2
+
+help: ## show this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+run: ## start both programs, in dry run; APPLY=1 acts, EXPORTER_PORT=N and ACTUATOR_PORT=N move them
+	@scripts/run
+
+test: ## run the tests that need no root and change nothing on this host
+	@scripts/setup
+	$(python) -m pytest --ignore=tests/lab
+
+test-lab: ## as root: test on real guests and the real kernel, then leave the host as it was
+	@[ "$$(id -u)" = 0 ] || { echo "make test-lab needs root, for a libvirtd and guests of its own" >&2; exit 1; }
+	@scripts/setup lab
+	$(python) -m pytest tests/lab tests/unit/*virt*.py
+
+lab: ## as root: start real guests in a libvirtd of their own; LAB_GUESTS=N is how many
+	@scripts/setup lab
+	@$(python) -m tests.lab up --guests $(LAB_GUESTS)
+
+lab-down: ## remove all that `make lab` made
+	@scripts/setup
+	@$(python) -m tests.lab down
+
+lab-guest: ## have a guest do something, as in: make lab-guest G=1 C="fill 100"
+	@scripts/setup
+	@$(python) -m tests.lab guest $(or $(G),$(error say which guest: make lab-guest G=1 C="fill 100")) $(C)
+
+lab-host: ## as root: reserve hugepages until the host has M MiB available, as in: make lab-host M=2000; M=all ends it
+	@scripts/setup
+	@$(python) -m tests.lab host $(or $(M),$(error say how many MiB: make lab-host M=2000, or M=all))
+
+check: ## ruff and mypy --strict
+	@scripts/setup
+	$(python) -m ruff check
+	$(python) -m ruff format --check
+	$(python) -m mypy
+
+golden: ## write the golden outputs of the fixture hosts anew; look at the diff
+	@scripts/setup
+	$(python) -m tests.golden
+
+clean: ## remove .venv and every cache
+	rm -rf .venv .lab/cache .hypothesis .mypy_cache .pytest_cache .ruff_cache *.egg-info
+	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,66 @@
+"""Fixtures: a lab of two guests for the whole run, the host's knobs kept as they were, the real programs."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from . import hoststate, packages, programs
+from .guests import Guest
+from .lab import CACHE, TEST_DIRECTORY, Lab, specs
+
+
+@pytest.fixture(scope="session", autouse=True)
+def host_state() -> Iterator[None]:
+    """Whatever the tests do, also if they are killed, every knob of the host returns to its value."""
+    with hoststate.kept():
+        yield
+
+
+@pytest.fixture(autouse=True)
+def knobs() -> Iterator[None]:
+    """Each test finds the knobs as the one before found them, and no page shared if none was."""
+    before = hoststate.read()
+    nothing_shared = hoststate.ksm("pages_shared") == 0
+    yield
+    if nothing_shared and hoststate.ksm("pages_shared") > 0:
+        (hoststate.KSM / "run").write_text("2")
+    assert hoststate.restore(before) == []
+
+
+@pytest.fixture(scope="session")
+def lab(host_state: None) -> Iterator[Lab]:
+    """A lab that ends with the tests, however they end."""
+    lab = Lab(TEST_DIRECTORY)
+    lab.start(tied=True)
+    yield lab
+    lab.down()
+
+
+@pytest.fixture(scope="session")
+def booted(lab: Lab) -> list[Guest]:
+    return lab.boot(*specs(2))
+
+
+@pytest.fixture
+def guests(lab: Lab, booted: list[Guest]) -> Iterator[list[Guest]]:
+    """kvmtune-lab-1 and -2, idle, with their balloons at the maximum."""
+    yield booted
+    for guest in booted:
+        lab.virsh("setmem", guest.name, f"{guest.spec.memory_mib}MiB")
+        guest.wait_ready()
+        guest.command("idle")
+        guest.command("free")
+
+
+@pytest.fixture
+def kvmtune(lab: Lab, tmp_path: Path) -> Iterator[programs.Programs]:
+    """Starts the exporter and the actuator against the lab, and stops them after the test."""
+    with programs.running(tmp_path, lab.uri) as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def promtool() -> Path:
+    """Prometheus' own checker, installed or fetched without installing."""
+    return packages.program("promtool", "prometheus", CACHE)

@@ -1,0 +1,2 @@
+class LabError(Exception):
+    """The lab cannot do what was asked; the message says what failed and what to do."""

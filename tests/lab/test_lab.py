@@ -1,0 +1,198 @@
+"""The lab itself: its guests are real, and it leaves nothing behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from . import hoststate, smallhost
+from .guests import Guest, GuestError, GuestSpec
+from .hoststate import KSM, ksm
+from .lab import REPOSITORY, TEST_DIRECTORY, Lab
+from .programs import Programs, wait_until
+
+MIB = 2**20
+
+
+def balloon(lab: Lab, guest: Guest) -> dict[str, int]:
+    """What libvirt says of the balloon: KiB, and last-update in seconds of unix time."""
+    rows = (line.split() for line in lab.virsh("dommemstat", guest.name).splitlines())
+    return {name: int(value) for name, value in rows}
+
+
+def fresh(lab: Lab, guest: Guest) -> bool:
+    return time.time() - balloon(lab, guest)["last_update"] < 3
+
+
+def test_guests_answer(guests: list[Guest]) -> None:
+    for guest in guests:
+        assert guest.wait_ready() > 0
+        assert 180 * MIB < guest.meminfo()["MemTotal"] < 256 * MIB
+
+
+def test_an_unknown_command_is_an_error_that_names_the_known_ones(guests: list[Guest]) -> None:
+    with pytest.raises(GuestError, match="'dance' is none of ping, meminfo"):
+        guests[0].command("dance")
+
+
+@pytest.mark.parametrize("content", ["random", "same", "zero"])
+def test_a_fill_takes_memory_and_free_gives_it_back(guests: list[Guest], content: str) -> None:
+    guest = guests[0]
+    before = guest.meminfo()["MemAvailable"]
+    guest.command(f"fill 60 {content}")
+    assert before - guest.meminfo()["MemAvailable"] == pytest.approx(60 * MIB, rel=0.15)
+    guest.command("fill 20")  # the whole load, not a further one
+    assert before - guest.meminfo()["MemAvailable"] == pytest.approx(20 * MIB, rel=0.15)
+    guest.command("free")
+    assert guest.meminfo()["MemAvailable"] == pytest.approx(before, rel=0.05)
+
+
+def test_a_fill_that_would_end_in_a_panic_is_refused(guests: list[Guest]) -> None:
+    with pytest.raises(GuestError, match="MiB are available"):
+        guests[0].command("fill 250")
+
+
+def test_balloon_statistics_arrive(lab: Lab, guests: list[Guest]) -> None:
+    for guest in guests:
+        wait_until(partial(fresh, lab, guest), "fresh statistics", 5)
+        assert balloon(lab, guest)["available"] * 1024 == guest.meminfo()["MemTotal"]
+
+
+def test_setmem_moves_the_guest_itself(lab: Lab, guests: list[Guest]) -> None:
+    guest = guests[0]
+    before = guest.meminfo()["MemTotal"]
+    lab.virsh("setmem", guest.name, "192MiB")
+    wait_until(lambda: guest.meminfo()["MemTotal"] == before - 64 * MIB, "64 MiB fewer in the guest", 5)
+
+
+def test_a_busy_guest_takes_a_cpu(lab: Lab, guests: list[Guest]) -> None:
+    def cpu_seconds(during_seconds: float) -> float:
+        def total() -> int:
+            return int(lab.virsh("domstats", "--cpu-total", guests[0].name).split("cpu.time=")[1].split()[0])
+
+        start = total()
+        time.sleep(during_seconds)
+        return (total() - start) / 1e9
+
+    assert cpu_seconds(1) < 0.3
+    guests[0].command("busy")
+    assert cpu_seconds(1) > 0.3  # its half of a CPU, if all else here is busy
+    guests[0].command("idle")
+    assert cpu_seconds(1) < 0.3
+
+
+def test_ksm_merges_the_guests(guests: list[Guest]) -> None:
+    for guest in guests:
+        guest.command("fill 40 same")
+    before = ksm("pages_sharing")
+    (KSM / "pages_to_scan").write_text("5000")
+    (KSM / "run").write_text("1")
+    wait_until(lambda: (ksm("pages_sharing") - before) * os.sysconf("SC_PAGE_SIZE") > 30 * MIB, "pages are merged", 60)
+
+
+def test_special_guests(lab: Lab) -> None:
+    spec = GuestSpec(name="special", memory_mib=128, vcpus=2, pins={0: "0", 1: "0"}, share_pages=False, balloon=False)
+    (guest,) = lab.boot(spec)
+    xml = lab.virsh("dumpxml", guest.name)
+    assert "<nosharepages/>" in xml
+    assert "<memballoon model='none'/>" in xml
+    assert "<vcpupin vcpu='1' cpuset='0'/>" in xml
+    assert guest.command("sh nproc").strip() == "2"
+    lab.destroy(guest.name)
+    assert guest.name not in lab.guest_names()
+
+
+def test_the_exporter_sees_the_guests(kvmtune: Programs, guests: list[Guest]) -> None:
+    exporter = kvmtune.exporter()
+    for guest in guests:
+        series = f'kvm_domain_balloon_actual_bytes{{domain="{guest.name}",uuid="{guest.uuid}"}}'
+        wait_until(partial(exporter.has, series, 256 * MIB), series)
+    assert exporter.end(signal.SIGTERM) == 0
+
+
+def test_a_small_host_is_small_for_a_while() -> None:
+    before = smallhost.available_bytes()
+    wanted = before - 1024 * MIB
+    with smallhost.small_host(wanted):
+        assert smallhost.available_bytes() == pytest.approx(wanted, rel=0.05)
+    assert smallhost.available_bytes() == pytest.approx(before, rel=0.05)
+
+
+SMALL_LAB = f"""
+from pathlib import Path
+from tests.lab.guests import GuestSpec
+from tests.lab.lab import Lab
+lab = Lab(Path({str(TEST_DIRECTORY / "short-lived")!r}))
+lab.start(tied=TIED)
+lab.boot(GuestSpec(name="short-lived"))
+print("ready", flush=True)
+input()
+"""
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_lab_leaves_nothing_behind_even_if_its_maker_is_killed(tied: bool) -> None:
+    lab = Lab(TEST_DIRECTORY / "short-lived")
+    mounts = Path("/proc/mounts").read_text()
+    maker = started(SMALL_LAB.replace("TIED", str(tied)))
+    assert "short-lived" in lab.guest_names()
+    qemus = lab_processes("short-lived")
+    assert qemus
+    maker.kill()
+    maker.communicate()
+    if tied:
+        wait_until(lambda: not lab.processes(), "the kernel has ended it")
+    lab.down()
+    assert lab_processes("short-lived") == []
+    assert not lab.processes()
+    assert Path("/proc/mounts").read_text() == mounts
+    assert not lab.run.exists()
+    assert not lab.directory.exists()
+
+
+def test_knobs_return_when_their_holder_is_killed() -> None:
+    (KSM / "pages_to_scan").write_text("123")
+    before = hoststate.read()
+    holder = started(
+        "from pathlib import Path\n"
+        "from tests.lab import hoststate\n"
+        f"with hoststate.kept(Path({str(TEST_DIRECTORY / 'holder.json')!r})):\n"
+        "    print('ready', flush=True)\n"
+        "    input()\n"
+    )
+    for name, value in (
+        ("run", "2"),
+        ("pages_to_scan", "777"),
+        ("max_page_sharing", "64"),
+        ("advisor_mode", "scan-time"),
+    ):
+        (KSM / name).write_text(value)
+    Path("/proc/sys/vm/swappiness").write_text("7")
+    Path("/proc/sys/vm/dirty_bytes").write_text(str(100 * MIB))
+    smallhost.shrink(smallhost.available_bytes() - 512 * MIB)
+    assert hoststate.changes(before, hoststate.read())
+    holder.kill()
+    holder.communicate()
+    wait_until(lambda: hoststate.changes(before, hoststate.read()) == [], "the keeper restores")
+
+
+def started(program: str) -> subprocess.Popen[str]:
+    """A Python program that runs beside the tests and has printed `ready`."""
+    process = subprocess.Popen(
+        (sys.executable, "-c", program), cwd=REPOSITORY, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout
+    for line in process.stdout:
+        if line == "ready\n":
+            return process
+    raise AssertionError(f"it ended with status {process.wait()}")
+
+
+def lab_processes(name: str) -> list[str]:
+    lines = (path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline"))
+    return [line.decode(errors="replace") for line in lines if f"guest={name},".encode() in line]
