@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 BIN = Path(sys.executable).parent
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 30.0
 
 
 class Program:
@@ -45,12 +45,12 @@ class Program:
         return self.process.wait(PATIENCE_SECONDS)
 
 
-def eventually(is_so: Callable[[], bool], seconds: float = PATIENCE_SECONDS) -> None:
-    """Wait until `is_so()`; the test fails when it is not within `seconds`."""
-    deadline = time.monotonic() + seconds
+def wait_until(is_so: Callable[[], bool], what: str, timeout_seconds: float = PATIENCE_SECONDS) -> None:
+    """Poll `is_so` until it holds; the test fails, and says `what`, when it does not in time."""
+    deadline = time.monotonic() + timeout_seconds
     while not is_so():
-        assert time.monotonic() < deadline, f"not within {seconds:g} s"
-        time.sleep(0.02)
+        assert time.monotonic() < deadline, f"not within {timeout_seconds:g} s: {what}"
+        time.sleep(0.05)
 
 
 def run(*command: str | Path) -> subprocess.CompletedProcess[str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.programs import Program, eventually, run
+from tests.programs import Program, run, wait_until
 
 RULES = """
 groups:
@@ -45,6 +45,9 @@ class Host:
 
     def ksm(self) -> tuple[str, str]:
         return (self.ksm_files / "run").read_text().strip(), (self.ksm_files / "pages_to_scan").read_text().strip()
+
+    def wait_for_ksm(self, values: tuple[str, str]) -> None:
+        wait_until(lambda: self.ksm() == values, f"run and pages_to_scan are {values}")
 
     def start(self, *command: str | Path) -> Program:
         program = Program(self.directory / f"{len(self.programs)}.log", *command)
@@ -97,7 +100,7 @@ def test_a_dry_run_explains_and_writes_nothing(host: Host) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_stopping_puts_everything_back(host: Host, number: signal.Signals) -> None:
     actuator = host.actuator(host.exporter(), "--apply")
-    eventually(lambda: host.ksm() == ("1", "190"))
+    host.wait_for_ksm(("1", "190"))
     assert actuator.end(number) == 0
     assert host.ksm() == ("0", "100")
     assert "restore: host ksm.pages_to_scan 100: restored" in actuator.output
@@ -105,14 +108,14 @@ def test_stopping_puts_everything_back(host: Host, number: signal.Signals) -> No
 
 def test_on_stop_keep_leaves_what_was_set(host: Host) -> None:
     actuator = host.actuator(host.exporter(), "--apply", "--on-stop", "keep")
-    eventually(lambda: host.ksm() == ("1", "190"))
+    host.wait_for_ksm(("1", "190"))
     assert actuator.end(signal.SIGTERM) == 0
     assert host.ksm() == ("1", "190")
 
 
 def test_after_kill_9_restore_puts_everything_back(host: Host) -> None:
     actuator = host.actuator(host.exporter(), "--apply")
-    eventually(lambda: host.ksm() == ("1", "190"))
+    host.wait_for_ksm(("1", "190"))
     actuator.end(signal.SIGKILL)
     assert host.ksm() == ("1", "190")
     (host.ksm_files / "pages_to_scan").write_text("444\n")  # someone else, meanwhile
@@ -130,7 +133,7 @@ def test_after_kill_9_restore_puts_everything_back(host: Host) -> None:
 def test_only_one_acts_on_a_host(host: Host) -> None:
     url = host.exporter()
     first = host.actuator(url, "--apply")
-    eventually(lambda: host.ksm() == ("1", "190"))
+    host.wait_for_ksm(("1", "190"))
     for command in (("run", "--apply", "--rules", host.rules), ("restore",)):
         done = run("kvmtune-actuator", *command, *host.options)
         assert done.returncode == 1
@@ -173,7 +176,7 @@ def test_a_reload_of_broken_rules_keeps_the_last_good_ones(host: Host) -> None:
     assert host.ksm() == ("0", "100")
     host.rules.write_text(good)
     actuator.process.send_signal(signal.SIGHUP)
-    eventually(lambda: host.ksm() == ("1", "150"))
+    host.wait_for_ksm(("1", "150"))
     assert actuator.end(signal.SIGTERM) == 0
 
 

@@ -2,16 +2,13 @@
 
 import signal
 import subprocess
-import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from tests import programs
-from tests.programs import BIN
-
-_PATIENCE_SECONDS = 30.0
+from tests.programs import BIN, wait_until
 
 
 class Program(programs.Program):
@@ -90,12 +87,3 @@ def running(directory: Path, uri: str) -> Iterator[Programs]:
         yield programs
     finally:
         programs.stop()
-
-
-def wait_until(is_so: Callable[[], bool], what: str, timeout_seconds: float = _PATIENCE_SECONDS) -> None:
-    """Poll `is_so` until it holds; an AssertionError that says `what` when it does not in time."""
-    deadline = time.monotonic() + timeout_seconds
-    while not is_so():
-        if time.monotonic() > deadline:
-            raise AssertionError(f"not within {timeout_seconds:g} s: {what}")
-        time.sleep(0.1)

@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.programs import wait_until
+
 from . import hoststate, smallhost
 from .guests import Guest, GuestError, GuestSpec
 from .hoststate import KSM, ksm
 from .lab import REPOSITORY, TEST_DIRECTORY, Lab
-from .programs import Programs, wait_until
+from .programs import Programs
 
 MIB = 2**20
 

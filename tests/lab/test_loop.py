@@ -15,10 +15,11 @@ from pathlib import Path
 import pytest
 
 from kvmhost.units import duration_seconds, format_seconds
+from tests.programs import wait_until
 
 from .guests import Guest, GuestSpec
 from .lab import Lab
-from .programs import Program, Programs, wait_until
+from .programs import Program, Programs
 from .smallhost import small_host
 
 TOP = Path(__file__).parents[2]

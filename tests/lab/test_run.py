@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.programs import wait_until
+
 from .guests import Guest
 from .lab import REPOSITORY, Lab
-from .programs import Program, wait_until
+from .programs import Program
 
 NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
 
