@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import sys
 import time
@@ -155,7 +156,8 @@ def _print_restoration(restoration: Restoration) -> None:
 
 
 def _print(line: str) -> None:
-    print(line, flush=True)
+    with contextlib.suppress(OSError):  # a reader or terminal that is gone must not keep us from restoring
+        print(line, flush=True)
 
 
 if __name__ == "__main__":

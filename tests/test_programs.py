@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import signal
+import subprocess
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.programs import Program, run, wait_until
+from tests.programs import BIN, PATIENCE_SECONDS, Program, run, wait_until
 
 RULES = """
 groups:
@@ -62,11 +64,14 @@ class Host:
         )  # fmt: skip
         return program.wait_for(r"http://\S+/metrics")[0]
 
-    def actuator(self, url: str, *flags: str | Path) -> Program:
-        return self.start(
-            "kvmtune-actuator", "run", "--rules", self.rules, "--scrape.url", url, "--interval", "100ms",
-            "--web.listen-address", "127.0.0.1:0", *self.options, *flags,
+    def actuator_arguments(self, url: str) -> tuple[str | Path, ...]:
+        return (
+            "run", "--rules", self.rules, "--scrape.url", url, "--interval", "100ms",
+            "--web.listen-address", "127.0.0.1:0", *self.options,
         )  # fmt: skip
+
+    def actuator(self, url: str, *flags: str | Path) -> Program:
+        return self.start("kvmtune-actuator", *self.actuator_arguments(url), *flags)
 
     @property
     def options(self) -> tuple[str | Path, ...]:
@@ -104,6 +109,20 @@ def test_stopping_puts_everything_back(host: Host, number: signal.Signals) -> No
     assert actuator.end(number) == 0
     assert host.ksm() == ("0", "100")
     assert "restore: host ksm.pages_to_scan 100: restored" in actuator.output
+
+
+def test_stopping_puts_everything_back_also_when_nobody_reads_its_output(host: Host) -> None:
+    url = host.exporter()
+    reader, writer = os.pipe()
+    actuator = subprocess.Popen(
+        [BIN / "kvmtune-actuator", *host.actuator_arguments(url), "--apply"], stdout=writer, stderr=writer
+    )
+    os.close(writer)
+    host.wait_for_ksm(("1", "190"))
+    os.close(reader)
+    actuator.terminate()
+    actuator.wait(PATIENCE_SECONDS)
+    assert host.ksm() == ("0", "100")
 
 
 def test_on_stop_keep_leaves_what_was_set(host: Host) -> None:

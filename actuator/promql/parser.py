@@ -136,11 +136,18 @@ def _call(tree: upstream.Call) -> nodes.Call:
     name = tree.func.name
     if name not in functions.TABLE:
         raise refuse(f"{name}()")
-    value_type = str(tree.func.return_type).rpartition(".")[2].lower()
     arguments = tuple(_node(argument) for argument in tree.args)
+    # The parser checks these itself, but lets ln() of a scalar pass.
+    for argument, expected in zip(arguments, map(_value_type, tree.func.arg_types), strict=False):
+        if nodes.value_type(argument) != expected:
+            raise PromqlError(f"{name}() takes a {expected}, not a {nodes.value_type(argument)}")
     if name == "label_replace" and isinstance(arguments[4], nodes.String):
         compile_pattern(arguments[4].value)
-    return nodes.Call(name, arguments, cast(nodes.ValueType, value_type))
+    return nodes.Call(name, arguments, _value_type(tree.func.return_type))
+
+
+def _value_type(upstream_type: upstream.ValueType) -> nodes.ValueType:
+    return cast(nodes.ValueType, str(upstream_type).rpartition(".")[2].lower())
 
 
 def _aggregate(tree: upstream.AggregateExpr) -> nodes.Aggregate:

@@ -63,6 +63,8 @@ def test_refused_by_name(text: str, named: str) -> None:
         "x and bool y",
         "x + on(a) group_left(a) y",
         "topk(x, x)",
+        "ln(0)",
+        "log2(x > bool 1, 0)",
         "count_values(1, x)",
         "-'a'",
         "x[1m][1m]",
