@@ -59,7 +59,7 @@ class Engine:
         self._writer = writer
         self._observer = observer
         self._states: dict[str, State] = {}
-        self._evaluated: dict[str, float] = {}
+        self._evaluated: dict[int, float] = {}
         self._recorded: dict[str, set[Labels]] = {}
         # A dry run counts the writes that it would have made, so that it keeps the same budgets.
         self._writes: dict[tuple[str, Target], tuple[float, ...]] = {}
@@ -80,7 +80,9 @@ class Engine:
             for decision in self._writer.settle(now):
                 self._observer.decided(decision)
         view = View(self._query if scrape.ok else None, self._knobs, self.policy, now)
-        due = [rule for group in self.rules.groups if self._is_due(group, now) for rule in group.rules]
+        due = [
+            rule for key, group in enumerate(self.rules.groups) if self._is_due(key, group, now) for rule in group.rules
+        ]
         # First all records: a rule in an earlier file may use the record of a later one.
         for rule in due:
             if isinstance(rule, Record):
@@ -92,12 +94,12 @@ class Engine:
         for setpoint in kept:
             self._carry_out(setpoint, view.live(setpoint.knob)[setpoint.target], now)
 
-    def _is_due(self, group: Group, now: float) -> bool:
-        last = self._evaluated.get(group.name)
-        # A tick comes a little early or late; half a second of it must not cost a whole interval.
-        if last is not None and now - last < (group.interval_seconds or 0.0) - 0.5:
+    def _is_due(self, key: int, group: Group, now: float) -> bool:
+        last = self._evaluated.get(key)
+        # A tick comes a little early or late; that must not cost a whole interval.
+        if last is not None and now - last < 0.9 * (group.interval_seconds or 0.0):
             return False
-        self._evaluated[group.name] = now
+        self._evaluated[key] = now
         return True
 
     def _tune(self, rule: Tune, view: View, now: float) -> list[Setpoint]:

@@ -174,6 +174,34 @@ def test_a_reload_keeps_what_rules_have_seen(host: Host) -> None:
         assert told(run.tick()) != []
 
 
+SLOW = """
+groups:
+  - name: same
+    interval: 30s
+    rules:
+      - tune: slow
+        because: b
+        when: kvm_memory_available_bytes > 0
+        set: {ksm.pages_to_scan: kvm_ksm_pages_to_scan + 1}
+  - name: same
+    interval: 10s
+    rules:
+      - tune: fast
+        because: b
+        when: kvm_memory_available_bytes > 0
+        set: {ksm.sleep_millisecs: 1000 + kvm_ksm_pages_to_scan}
+"""
+
+
+def test_each_group_keeps_its_own_interval(host: Host) -> None:
+    with Run(host, rules=config.loads(SLOW)) as run:
+        run.tick(13)
+        ticks = {"slow": [], "fast": []}
+        for decision in run.decisions:
+            ticks[decision.rule].append(decision.time)
+        assert ticks == {"slow": [5, 35, 65], "fast": [5, 15, 25, 35, 45, 55, 65]}
+
+
 CONFLICT = """
 groups:
   - name: g
