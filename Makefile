@@ -1,6 +1,6 @@
 # Every target sets itself up first (scripts/setup), so each works in a fresh clone.
 .DEFAULT_GOAL := help
-.PHONY: help run test test-lab lab lab-down lab-guest lab-host check golden clean
+.PHONY: help run test test-lab lab lab-down lab-guest lab-short check golden clean
 
 python := .venv/bin/python
 LAB_GUESTS ?= 2
@@ -30,11 +30,11 @@ lab-down: ## remove all that `make lab` made
 
 lab-guest: ## have a guest do something, as in: make lab-guest G=1 C="fill 100"
 	@scripts/setup
-	@$(python) -m tests.lab guest $(or $(G),$(error say which guest: make lab-guest G=1 C="fill 100")) $(C)
+	@$(python) -m tests.lab guest $(or $(G),$(error say which guest: make lab-guest G=1 C="fill 100")) $(or $(C),$(error say what it shall do: make lab-guest G=1 C="fill 100"))
 
-lab-host: ## as root: reserve hugepages until the host has M MiB available, as in: make lab-host M=2000; M=all ends it
+lab-short: ## as root: keep the host short of memory until Ctrl-C, so that the rules have something to do
 	@scripts/setup
-	@$(python) -m tests.lab host $(or $(M),$(error say how many MiB: make lab-host M=2000, or M=all))
+	@$(python) -m tests.lab short
 
 check: ## ruff and mypy --strict
 	@scripts/setup

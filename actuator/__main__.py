@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 
 from actuator import config, daemon, knobs, policy
-from actuator.apply import Restoration, Writer, restore
+from actuator.apply import Writer
 from actuator.arguments import VERSION, parser
 from actuator.engine import Engine
 from actuator.knobs import KNOBS, Knob, label
@@ -19,6 +19,7 @@ from actuator.metrics import Metrics
 from actuator.policy import Policy
 from actuator.query import LocalQuery
 from actuator.reporter import Reporter
+from actuator.restore import Restoration, Restorer
 from actuator.ruleset import RuleSet
 from actuator.scrape import ScrapeError, Scraper
 from actuator.store import Store
@@ -81,10 +82,11 @@ def _run(options: argparse.Namespace) -> int:
             summary="Turns PromQL rules into bounded, verified, reversible changes of this host's knobs.",
         ) as url:
             _greet(options, rules, ledger, url)
-            daemon.run(engine, metrics, signals, clock, options.interval, lambda: _reload(options, engine, metrics))
-        if ledger and options.on_stop == "restore":
-            return _put_back(on_host, ledger)
-    return OK
+            try:
+                daemon.run(engine, metrics, signals, clock, options.interval, lambda: _reload(options, engine, metrics))
+            finally:
+                status = _put_back(on_host, ledger) if ledger and options.on_stop == "restore" else OK
+    return status
 
 
 def _greet(options: argparse.Namespace, rules: RuleSet, ledger: Ledger | None, url: str) -> None:
@@ -145,18 +147,21 @@ def _put_back(on_host: Mapping[str, Knob], ledger: Ledger) -> int:
     if not ledger.owned:
         _print("nothing to restore: no value is changed")
         return OK
-    return OK if restore(on_host, ledger, time.time, time.sleep, _print_restoration) else FAILED
+    restorer = Restorer(on_host, ledger, daemon.Clock(), time.sleep, _print_restoration)
+    return OK if restorer.run() else FAILED
 
 
 def _print_restoration(restoration: Restoration) -> None:
     owned = restoration.owned
-    original = KNOBS[owned.knob].unit.format(owned.original)
+    original = KNOBS[owned.knob].unit.format(owned.original) if owned.knob in KNOBS else owned.original
     detail = f" ({restoration.detail})" if restoration.detail else ""
     _print(f"restore: {label(owned.target)} {owned.knob} {original}: {restoration.result}{detail}")
 
 
 def _print(line: str) -> None:
-    with contextlib.suppress(OSError):  # a reader or terminal that is gone must not keep us from restoring
+    with contextlib.suppress(
+        OSError, UnicodeError
+    ):  # a reader or terminal that is gone must not keep us from restoring
         print(line, flush=True)
 
 

@@ -1,17 +1,15 @@
-"""Writes to knobs: intent to disk, write, read back, outcome to disk; and putting back what we changed."""
+"""Writes to knobs: intent to disk, write, read back, outcome to disk."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from actuator.decision import Decision
-from actuator.knobs import Knob, KnobError, Live, Target, Value, label
+from actuator.knobs import Knob, KnobError, Live, Target, Value
 from actuator.ledger import Intent, Ledger, Outcome, Owned, Released
 from actuator.plan import Setpoint
-
-_POLL_SECONDS = 0.25
 
 Key = tuple[str, Target]
 
@@ -43,12 +41,8 @@ class Writer:
         if key in self._settling:
             return Obstacle("waiting", "the last write is still settling")
         owned = self._ledger.owned.get(key)
-        if owned is not None and owned.identity == live.identity:
-            knob = self._knobs[owned.knob]
-            if not knob.is_ours(live.value, owned.written):
-                detail = _taken_over(knob, owned, live.value)
-                self._release(owned, f"drifted: {detail}", now)
-                self._hands_off[key] = (now + self._drift_backoff_seconds, detail)
+        if owned is not None and owned.identity == live.identity and not self._is_ours(owned, live):
+            self._drift(owned, live.value, now)
         until, detail = self._hands_off.get(key, (0.0, ""))
         return Obstacle("drifted", detail) if now < until else None
 
@@ -74,30 +68,52 @@ class Writer:
         except KnobError as error:
             self._ledger.append(Outcome(id=intent.id, time=now, result="failed", value=None, detail=str(error)))
             return str(error)
-        self._settling[intent.knob, intent.target] = intent
+        key = (intent.knob, intent.target)
+        self._settling[key] = intent
         if self._knobs[intent.knob].settle_seconds:
             return ""
-        return next((end.detail for end in self.settle(now) if end.outcome == "fell short"), "")
+        ends = self._settle(intent.knob, [key], now)
+        return "".join(end.detail for end in ends if end.outcome != "settled")
 
     def settle(self, now: float) -> tuple[Decision, ...]:
         """Read back what is on its way; returns the ends of the writes that ended."""
-        ends: list[Decision] = []
-        for name in {name for name, _ in self._settling}:
-            try:
-                live = self._knobs[name].live()
-                problem = "the target is gone"
-            except KnobError as error:
-                live, problem = {}, str(error)
-            for key, intent in [item for item in self._settling.items() if item[0][0] == name]:
-                outcome = _compare(intent, live.get(key[1]), problem, self._knobs[name], now)
-                if outcome is not None:
-                    del self._settling[key]
-                    self._ledger.append(outcome)
-                    ends.append(_end(intent, outcome))
-        return tuple(ends)
+        names = dict.fromkeys(name for name, _ in self._settling)
+        return tuple(
+            end for name in names for end in self._settle(name, [key for key in self._settling if key[0] == name], now)
+        )
 
-    def _release(self, owned: Owned, reason: str, now: float) -> None:
-        self._ledger.append(Released(time=now, knob=owned.knob, target=owned.target, reason=reason))
+    def _settle(self, name: str, keys: list[Key], now: float) -> list[Decision]:
+        knob = self._knobs[name]
+        try:
+            live = knob.live()
+            problem = "the target is gone"
+        except KnobError as error:
+            live, problem = {}, str(error)
+        ends = []
+        for key in keys:
+            intent, found = self._settling[key], live.get(key[1])
+            if found is not None and not knob.is_ours(found.value, (intent.before, intent.after)):
+                del self._settling[key]
+                ends.append(
+                    _end(intent, "drifted", found.value, self._drift(self._ledger.owned[key], found.value, now))
+                )
+            elif outcome := _compare(intent, found, problem, knob, now):
+                del self._settling[key]
+                self._ledger.append(outcome)
+                ends.append(
+                    _end(intent, "settled" if outcome.result == "ok" else "fell short", outcome.value, outcome.detail)
+                )
+        return ends
+
+    def _is_ours(self, owned: Owned, live: Live) -> bool:
+        return self._knobs[owned.knob].is_ours(live.value, owned.written)
+
+    def _drift(self, owned: Owned, found: Value, now: float) -> str:
+        """Release a value that someone else has set, and keep our hands off it; returns what happened."""
+        detail = taken_over(self._knobs[owned.knob], owned, found)
+        self._ledger.append(Released(time=now, knob=owned.knob, target=owned.target, reason=f"drifted: {detail}"))
+        self._hands_off[owned.knob, owned.target] = (now + self._drift_backoff_seconds, detail)
+        return detail
 
 
 def _compare(intent: Intent, live: Live | None, problem: str, knob: Knob, now: float) -> Outcome | None:
@@ -111,90 +127,24 @@ def _compare(intent: Intent, live: Live | None, problem: str, knob: Knob, now: f
     return Outcome(id=intent.id, time=now, result="partial", value=live.value, detail=detail)
 
 
-def _end(intent: Intent, outcome: Outcome) -> Decision:
+End = Literal["settled", "fell short", "drifted"]
+
+
+def _end(intent: Intent, outcome: End, found: Value | None, detail: str) -> Decision:
     return Decision(
-        time=outcome.time,
+        time=intent.time,
         rule=intent.rule,
         knob=intent.knob,
         target=intent.target,
-        outcome="settled" if outcome.result == "ok" else "fell short",
+        outcome=outcome,
         before=intent.before,
-        after=intent.after if outcome.value is None else outcome.value,
+        after=intent.after if found is None else found,
         because=intent.because,
-        detail=outcome.detail,
+        detail=detail,
     )
 
 
-def _taken_over(knob: Knob, owned: Owned, found: Value) -> str:
+def taken_over(knob: Knob, owned: Owned, found: Value) -> str:
+    """What happened to a value that is neither what we wrote nor what was there before."""
     ours = " or ".join(dict.fromkeys(knob.unit.format(value) for value in owned.written))
     return f"someone else set it to {knob.unit.format(found)} after we wrote {ours}"
-
-
-Restored = Literal["restored", "already there", "left alone", "gone", "failed"]
-
-
-@dataclass(frozen=True, slots=True)
-class Restoration:
-    """What became of one changed target."""
-
-    owned: Owned
-    result: Restored
-    detail: str = ""
-
-
-def restore(
-    knobs: Mapping[str, Knob],
-    ledger: Ledger,
-    clock: Callable[[], float],
-    sleep: Callable[[float], None],
-    report: Callable[[Restoration], None],
-) -> bool:
-    """Put back every value that we changed and that is still ours, the last change first.
-
-    What someone else has changed since is left alone and named. Each result goes to `report`; True when
-    none failed. Those that failed stay in the ledger, so that `restore` can be asked again.
-    """
-    results = []
-    for owned in reversed(tuple(ledger.owned.values())):
-        try:
-            restoration = _restore(knobs[owned.knob], owned, ledger, clock, sleep)
-        except (KnobError, KeyError) as error:
-            restoration = Restoration(owned, "failed", str(error))
-        if restoration.result != "failed":
-            reason = f"{restoration.result}: {restoration.detail}" if restoration.detail else restoration.result
-            ledger.append(Released(time=clock(), knob=owned.knob, target=owned.target, reason=reason))
-        results.append(restoration.result)
-        report(restoration)
-    return "failed" not in results
-
-
-def _restore(
-    knob: Knob, owned: Owned, ledger: Ledger, clock: Callable[[], float], sleep: Callable[[float], None]
-) -> Restoration:
-    live = knob.live().get(owned.target)
-    if live is None or live.identity != owned.identity:
-        return Restoration(owned, "gone", f"{label(owned.target)} is not here any more")
-    # A slow knob may show its original value and still be on the way to what we wrote: write it then, too.
-    if live.value == owned.original and not knob.settle_seconds:
-        return Restoration(owned, "already there")
-    if not knob.is_ours(live.value, owned.written):
-        return Restoration(owned, "left alone", _taken_over(knob, owned, live.value))
-    intent = Intent(
-        id=ledger.next_id,
-        time=clock(),
-        knob=owned.knob,
-        target=owned.target,
-        identity=owned.identity,
-        before=live.value,
-        after=owned.original,
-        rule="restore",
-        because="what we changed is put back",
-    )
-    ledger.append(intent)
-    knob.write(owned.target, owned.original)
-    while (now := knob.live().get(owned.target)) is not None and not knob.is_ours(now.value, (owned.original,)):
-        if clock() - intent.time >= knob.settle_seconds:
-            detail = f"asked for {knob.unit.format(owned.original)}, reads {knob.unit.format(now.value)}"
-            return Restoration(owned, "failed", detail)
-        sleep(_POLL_SECONDS)
-    return Restoration(owned, "restored")

@@ -15,7 +15,7 @@ from actuator.knobs.knob import Unit
 from actuator.limits import LIMIT_KEYS, Limits, amount, number
 from actuator.ruleset import Group, Place, Record, RuleSet, Set, Tune
 from actuator.yamltree import InvalidConfig, Node, Problem, Tree, suggestion
-from kvmhost.units import duration_seconds, format_seconds
+from kvmhost.units import duration_seconds, format_seconds, size_bytes
 
 TUNE_KEYS = ("tune", "because", "when", "until", "for", "every", "set", "place", "limits", "priority")
 """Of a tuning rule; the first three are required."""
@@ -146,7 +146,7 @@ class _Reader:
         if "tune" in keys:
             return self._tune(node)
         if "alert" in keys:
-            self.tree.error(node, "alerting rules belong to Prometheus (rules/prometheus), not to the actuator")
+            self.tree.error(node, "alerting rules belong to Prometheus, not to the actuator")
         else:
             self.tree.error(node, "a rule needs 'tune' or 'record'")
         return None
@@ -190,7 +190,6 @@ class _Reader:
             every_seconds=every or 0.0,
             limits=limits,
             priority=priority or 0,
-            where=tree.where(node),
         )
 
     def _claim(self, name: str | None, node: Node | None) -> None:
@@ -218,9 +217,7 @@ class _Reader:
         for knob, (key, value_node) in entries.items():
             if not self._is_knob(key, knob):
                 continue
-            parse: Callable[[str], promql.Expr | str] = _NUMBER
-            if KNOBS[knob].unit is Unit.CPUS:
-                parse = _cpus
+            parse = _SETPOINTS.get(KNOBS[knob].unit, _NUMBER)
             value = self.tree.scalar(value_node, f"{knob!r}", parse)
             if value is not None:
                 actions.append(Set(knob, value))
@@ -249,17 +246,16 @@ class _Reader:
         if node is None:
             return {}
         continuous = [knob for knob in knobs if KNOBS[knob].unit in _CONTINUOUS]
-        if continuous:
-            return {knob: read_limits(self.tree, node, knob) for knob in continuous}
-        if knobs:
-            self.tree.error(node, f"'limits' have no meaning for {', '.join(knobs)}")
-        return {}
+        limits = {knob: read_limits(self.tree, node, knob) for knob in continuous or knobs[:1]}
+        budgets = [Limits(writes_per_minute=limit.writes_per_minute) for limit in limits.values()]
+        return {knob: limits.get(knob, budgets[0]) for knob in knobs}
 
 
 def read_limits(tree: Tree, node: Node, knob: str) -> Limits:
     """The limits of one knob, in its own unit."""
     unit = KNOBS[knob].unit
-    fields = tree.fields(node, "'limits'", (), LIMIT_KEYS)
+    keys = LIMIT_KEYS if unit in _CONTINUOUS else ("writes_per_minute",)
+    fields = tree.fields(node, f"the limits of {knob}", (), keys)
     low = tree.scalar(fields.get("min"), "'min'", number(unit))
     high = tree.scalar(fields.get("max"), "'max'", number(unit))
     if low is not None and high is not None and low > high:
@@ -279,6 +275,28 @@ def _one_line(text: str) -> str:
 
 def _cpus(text: str) -> str:
     return str(Unit.CPUS.parse(text))
+
+
+def _switch(text: str) -> promql.Expr:
+    expr = _NUMBER(text)
+    if isinstance(expr.root, promql.nodes.Number) and expr.root.value not in (0, 1):
+        raise ValueError(f"{text} is neither 0 nor 1")
+    return expr
+
+
+def _bytes(text: str) -> promql.Expr:
+    try:
+        size = size_bytes(text)
+    except ValueError:
+        return _NUMBER(text)
+    raise ValueError(f"a setpoint is PromQL, which has no sizes: write {text!r} as {size}")
+
+
+_SETPOINTS: Mapping[Unit, Callable[[str], promql.Expr | str]] = {
+    Unit.CPUS: _cpus,
+    Unit.SWITCH: _switch,
+    Unit.BYTES: _bytes,
+}
 
 
 def _one_of(words: tuple[str, ...]) -> Callable[[str], str]:

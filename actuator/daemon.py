@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import select
 import signal
-import threading
+import socket
 import time
 from collections.abc import Callable
 from types import FrameType
@@ -28,12 +30,20 @@ class Clock:
 
 
 class Signals:
-    """SIGINT and SIGTERM ask to stop, SIGHUP to read the rules again."""
+    """SIGINT and SIGTERM ask to stop, SIGHUP to read the rules again.
+
+    The handler only sets flags. The interpreter itself wakes `wait` through a socket, since a lock that a
+    handler takes may be held by what it interrupts.
+    """
 
     def __init__(self) -> None:
         self.stop = False
         self.reload = False
-        self._wake = threading.Event()
+        self._wakened, waker = socket.socketpair()
+        self._wakened.setblocking(False)
+        waker.setblocking(False)
+        self._waker = waker
+        signal.set_wakeup_fd(waker.fileno(), warn_on_full_buffer=False)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, self._handle)
 
@@ -42,12 +52,12 @@ class Signals:
             self.reload = True
         else:
             self.stop = True
-        self._wake.set()
 
     def wait(self, seconds: float) -> None:
         """Sleep, but not longer than until a signal."""
-        self._wake.wait(max(seconds, 0.0))
-        self._wake.clear()
+        select.select([self._wakened], [], [], max(seconds, 0.0))
+        with contextlib.suppress(BlockingIOError):
+            self._wakened.recv(4096)
 
 
 def run(
@@ -61,10 +71,10 @@ def run(
     """Tick every `interval_seconds` until a signal says stop. A tick that fails is logged, the next one runs."""
     while not signals.stop:
         started = clock()
-        if signals.reload:
-            signals.reload = False
-            reload()
         try:
+            if signals.reload:
+                signals.reload = False
+                reload()
             engine.tick(started)
         except LedgerError as error:
             log.error("nothing is written without a ledger: %s", error)  # noqa: TRY400 (no traceback for a full disk)

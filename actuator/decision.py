@@ -9,7 +9,9 @@ from typing import Literal
 from actuator.guard import Ruling
 from actuator.knobs import KNOBS, Target, Value, label
 
-Outcome = Literal["written", "would write", "settled", "fell short", "failed", "drifted", "overruled"] | Ruling
+Outcome = (
+    Literal["written", "would write", "settled", "fell short", "failed", "drifted", "overruled", "waiting"] | Ruling
+)
 """`settled` and `fell short` tell the end of a write that took a while; the rest, what became of a setpoint."""
 
 QUIET: frozenset[Outcome] = frozenset({"unchanged", "deadband", "waiting", "settled", "overruled"})
@@ -45,7 +47,7 @@ class Decision:
 
 
 class Journal:
-    """Chooses what is worth a line: each change of a rule's decision on a target, not its repetition."""
+    """Chooses what is worth a line: each write, and each change of a rule's decision on a target."""
 
     def __init__(self) -> None:
         self._last: dict[tuple[str, str, Target], tuple[object, ...]] = {}
@@ -56,4 +58,8 @@ class Journal:
         now = (decision.outcome, decision.before, decision.after)
         seen = self._last.get(key)
         self._last[key] = now
-        return decision.outcome in ("written", "failed", "fell short") or now != seen
+        return decision.outcome == "written" or now != seen
+
+    def forget(self, rule: str) -> None:
+        """The rule holds for nothing any more: what it decides next is news."""
+        self._last = {key: last for key, last in self._last.items() if key[0] != rule}

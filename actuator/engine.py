@@ -59,16 +59,23 @@ class Engine:
         self._writer = writer
         self._observer = observer
         self._states: dict[str, State] = {}
+        self._faults: dict[str, tuple[str, ...]] = {}
         self._evaluated: dict[int, float] = {}
-        self._recorded: dict[str, set[Labels]] = {}
+        self._recorded: set[Labels] = set()
         # A dry run counts the writes that it would have made, so that it keeps the same budgets.
         self._writes: dict[tuple[str, Target], tuple[float, ...]] = {}
 
     def reload(self, rules: RuleSet, policy: Policy) -> None:
-        """Put other rules in force. A rule of the same name keeps its state."""
+        """Put other rules in force. A rule with the same name, `when` and `until` keeps its state.
+
+        What a rule that is gone has set stays set, until someone changes it or we put it back at the end.
+        """
         self._store.window_seconds = max(self._store.window_seconds, rules.window_seconds)
-        names = {tune.name for tune in rules.tunes}
-        self._states = {name: state for name, state in self._states.items() if name in names}
+        old = {tune.name: tune for tune in self.rules.tunes}
+        same = {tune.name for tune in rules.tunes if tune.name in old and tune.is_about_the_same_as(old[tune.name])}
+        for name in old.keys() - same:
+            self._observer.evaluated(name, {}, ())
+        self._states = {name: state for name, state in self._states.items() if name in same}
         self.rules = rules
         self.policy = policy
 
@@ -84,13 +91,11 @@ class Engine:
             rule for key, group in enumerate(self.rules.groups) if self._is_due(key, group, now) for rule in group.rules
         ]
         # First all records: a rule in an earlier file may use the record of a later one.
-        for rule in due:
-            if isinstance(rule, Record):
-                self._record(rule, view, now)
+        self._record([rule for rule in due if isinstance(rule, Record)], view, now)
         setpoints = [setpoint for rule in due if isinstance(rule, Tune) for setpoint in self._tune(rule, view, now)]
         kept, overruled = settle_conflicts(setpoints)
         for setpoint in overruled:
-            self._decide(setpoint, "overruled", now, detail="a rule of higher priority sets it")
+            self._decide(setpoint, "overruled", now, detail="another setpoint goes before it")
         for setpoint in kept:
             self._carry_out(setpoint, view.live(setpoint.knob)[setpoint.target], now)
 
@@ -104,37 +109,47 @@ class Engine:
 
     def _tune(self, rule: Tune, view: View, now: float) -> list[Setpoint]:
         setpoints: list[Setpoint] = []
-        faults: list[str] = []
         state = self._states.get(rule.name, {})
         try:
             when = view.evidence(rule.when)
             until = view.evidence(rule.until) if rule.until else None
+        except Fault as fault:
+            faults: tuple[str, ...] = (str(fault),)
+            state, _ = step(rule, state, UNKNOWN, None, now)
+        else:
             state, due = step(rule, state, when, until, now)
+            # Between two acts, what kept the last one from some of its targets still stands.
+            faults = self._faults.get(rule.name, ()) if state else ()
             if due:
                 setpoints, faults = view.setpoints(rule, due)
                 state = acted(state, due, now)
-        except Fault as fault:
-            faults = [str(fault)]
-            state, _ = step(rule, state, UNKNOWN, None, now)
+            self._faults[rule.name] = faults
         self._states[rule.name] = state
-        self._observer.evaluated(rule.name, state, tuple(faults))
+        self._observer.evaluated(rule.name, state, faults)
         return setpoints
 
-    def _record(self, rule: Record, view: View, now: float) -> None:
-        faults: tuple[str, ...] = ()
-        series: dict[Labels, float] = {}
-        try:
-            for sample in view.samples(rule.expr):
-                pairs = {**dict(sample.labels), labels.NAME: rule.name, **dict(rule.labels)}
-                series[labels.make(pairs)] = sample.value
-            for recorded, value in series.items():
-                self._store.append(recorded, now, value)
-        except (Fault, StoreFullError) as fault:
-            faults = (str(fault),)
-        for gone in self._recorded.get(rule.name, set()) - set(series):
+    def _record(self, rules: list[Record], view: View, now: float) -> None:
+        before = self._recorded
+        made: set[Labels] = set()
+        for rule in rules:
+            faults: tuple[str, ...] = ()
+            try:
+                for sample in view.samples(rule.expr):
+                    pairs = {**dict(sample.labels), labels.NAME: rule.name, **dict(rule.labels)}
+                    series = labels.make(pairs)
+                    self._store.append(series, now, sample.value)
+                    made.add(series)
+            except (Fault, StoreFullError) as fault:
+                faults = (str(fault),)
+            self._observer.evaluated(rule.name, None, faults)
+        waiting = self._names_in_force - {rule.name for rule in rules}
+        self._recorded = made | {series for series in before if labels.get(series, labels.NAME) in waiting}
+        for gone in before - self._recorded:
             self._store.mark_stale(gone, now)
-        self._recorded[rule.name] = set(series)
-        self._observer.evaluated(rule.name, None, faults)
+
+    @property
+    def _names_in_force(self) -> set[str]:
+        return {rule.name for group in self.rules.groups for rule in group.rules if isinstance(rule, Record)}
 
     def _carry_out(self, setpoint: Setpoint, live: Live, now: float) -> None:
         key = (setpoint.knob, setpoint.target)
@@ -148,7 +163,6 @@ class Engine:
             KNOBS[setpoint.knob],
             (self.policy.limits.get(setpoint.knob, Limits()), setpoint.limits),
             writes=self._writes.get(key, ()),
-            data_time=now,
             now=now,
         )
         if verdict.value is None:

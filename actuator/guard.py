@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -11,9 +12,9 @@ from actuator.limits import Amount, Limits
 from kvmhost import cpulist
 
 BUDGET_SECONDS = 60.0
-_HIGHEST = 2**63 - 1
+_LOWEST, _HIGHEST = -(2**63), 2**63 - 1
 
-Ruling = Literal["write", "unchanged", "limit", "deadband", "budget", "waiting", "refused"]
+Ruling = Literal["write", "unchanged", "limit", "deadband", "budget", "refused"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,18 +33,15 @@ def judge(
     limits: Sequence[Limits],
     *,
     writes: Sequence[float],
-    data_time: float,
     now: float,
 ) -> Verdict:
     """Decide on one setpoint. All times are unix seconds.
 
     `limits`: the policy's and the rule's; the tightest of each counts. `writes`: the times of our writes to
-    this target, newest last. `data_time`: the newest scrape; not after our last write, it cannot show its effect.
+    this target, newest last.
     """
     if live.refusal:
         return Verdict("refused", detail=live.refusal)
-    if writes and writes[-1] >= data_time:
-        return Verdict("waiting", detail="no scrape since the last write shows its effect yet")
     if wanted == live.value:
         return Verdict("unchanged")
     budget = min(_given(limit.writes_per_minute for limit in limits), default=None)
@@ -62,45 +60,51 @@ def _judge_cpus(wanted: str, live: Live) -> Verdict:
 
 
 def _judge_number(wanted: float, value: int, live: Live, knob: type[Knob], limits: Sequence[Limits]) -> Verdict:
-    stepped, step_note = _within_step(wanted, value, knob, limits)
-    bounded, bound_note = _within_bounds(stepped, live, knob, limits)
-    detail = "; ".join(note for note in (step_note, bound_note) if note)
-    # A limit that turns a decrease into an increase, or the reverse, means: this is as far as it goes.
-    if (wanted - value) * (bounded - value) <= 0:
-        return Verdict("limit" if detail else "unchanged", detail=detail)
-    deadband = max(_at(value, (limit.deadband for limit in limits)), default=0.0)
-    if knob.unit is not Unit.SWITCH and abs(bounded - value) < deadband:
-        return Verdict("deadband", detail=f"{knob.unit.format(bounded)} is close enough")
-    return Verdict("write", bounded, detail)
-
-
-def _within_step(wanted: float, value: int, knob: type[Knob], limits: Sequence[Limits]) -> tuple[float, str]:
-    step = min(_at(value, (limit.step for limit in limits)), default=None)
-    if knob.unit is Unit.SWITCH or step is None or abs(wanted - value) <= step:
-        return wanted, ""
-    step = max(step, knob.quantum)
-    note = f"on the way to {knob.unit.format(round(wanted))}, one step at a time"
-    return value + step if wanted > value else value - step, note
-
-
-def _within_bounds(goal: float, live: Live, knob: type[Knob], limits: Sequence[Limits]) -> tuple[int, str]:
+    show = knob.unit.format
     lows = [(low, "the lower limit") for low in _given(limit.min for limit in limits)]
     highs = [(high, "the upper limit") for high in _given(limit.max for limit in limits)]
     lows += [(live.low, live.low_because or "the knob's lowest")] if live.low is not None else []
     highs += [(live.high, "the knob's highest")] if live.high is not None else []
-    low, low_because = max(lows, default=(0, ""))
+    if knob.unit is Unit.SWITCH and wanted not in range(live.low or 0, (live.high or 0) + 1):
+        return Verdict("refused", detail=f"{wanted:g} is not one of its values, {live.low} to {live.high}")
+    low, low_because = max(lows, default=(_LOWEST, ""))
     high, high_because = min(highs, default=(_HIGHEST, ""))
-    bounded = min(_whole_quanta(max(goal, low), knob.quantum), high)
-    if goal < low:
-        return bounded, f"not below {knob.unit.format(low)}, {low_because}"
-    if goal > high:
-        return bounded, f"not above {knob.unit.format(high)}, {high_because}"
-    return bounded, ""
+    if low > high:
+        detail = f"it must not go below {show(low)}, {low_because}, nor above {show(high)}, {high_because}"
+        return Verdict("refused", detail=detail)
+    goal = min(max(wanted, low), high)
+    notes = []
+    if goal != wanted:
+        notes.append(
+            f"not {'below' if goal > wanted else 'above'} {show(int(goal))}, "
+            f"{low_because if goal > wanted else high_because}"
+        )
+    # A limit that turns a decrease into an increase, or the reverse, means: this is as far as it goes.
+    if (wanted - value) * (goal - value) <= 0:
+        return Verdict("limit" if notes else "unchanged", detail="; ".join(notes))
+    step = _step(value, knob, limits)
+    if abs(goal - value) > step:
+        notes = [f"on the way to {show(round(goal))}, one step at a time"]
+        goal = value + step if goal > value else value - step
+    final = int(goal) if goal in (low, high) else _toward(value, goal, knob.quantum)
+    deadband = max(_at(value, (limit.deadband for limit in limits)), default=0.0)
+    if final == value:
+        return Verdict("unchanged")
+    if knob.unit is not Unit.SWITCH and abs(final - value) < deadband:
+        return Verdict("deadband", detail=f"{show(final)} is close enough")
+    return Verdict("write", final, "; ".join(notes))
 
 
-def _whole_quanta(value: float, quantum: int) -> int:
-    """Rounded up for knobs of coarse steps: a guest never gets less than was decided."""
-    return round(value) if quantum == 1 else -int(-value // quantum) * quantum
+def _step(value: int, knob: type[Knob], limits: Sequence[Limits]) -> float:
+    """The farthest that one write may move; at least a quantum, since less would never get anywhere."""
+    steps = _at(value, (limit.step for limit in limits))
+    return max(min(steps), knob.quantum) if steps and knob.unit is not Unit.SWITCH else float("inf")
+
+
+def _toward(value: int, goal: float, quantum: int) -> int:
+    """As near to `goal` as whole quanta from the present value lead: never farther than was decided."""
+    moved = math.floor(abs(goal - value) / quantum) * quantum
+    return value + moved if goal > value else value - moved
 
 
 def _given(values: Iterable[int | None]) -> list[int]:

@@ -6,6 +6,8 @@ point, and read by a person with `tail`.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -54,6 +56,15 @@ class Released:
 
 
 Record = Intent | Outcome | Released
+# Of the fields that are not text.
+_TYPES: Mapping[str, tuple[type, ...]] = {
+    "id": (int,),
+    "time": (int, float),
+    "before": (int, str),
+    "after": (int, str),
+    "value": (int, str, type(None)),
+    "target": (list,),
+}
 _KINDS: Mapping[str, type[Record]] = {"intent": Intent, "outcome": Outcome, "released": Released}
 
 
@@ -119,7 +130,7 @@ class Ledger:
         self.damaged: list[tuple[int, str]] = []
         try:
             directory.mkdir(parents=True, exist_ok=True)
-            self._fd = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._fd = _open(self.path)
         except OSError as error:
             raise LedgerError(
                 f"cannot open {self.path}: {error.strerror}; run as root or choose another --state-dir"
@@ -139,10 +150,11 @@ class Ledger:
             try:
                 if line:
                     self._take(decode(line))
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 self.damaged.append((number, str(error)))
         if data and not data.endswith(b"\n"):
-            os.write(self._fd, b"\n")  # end a torn line, so that the next record stands alone
+            with contextlib.suppress(OSError):
+                os.write(self._fd, b"\n")  # end a torn line, so that the next record stands alone
 
     def _take(self, record: Record) -> None:
         _fold(self._owned, record)
@@ -157,7 +169,8 @@ class Ledger:
             _write_all(self._fd, line)
             os.fsync(self._fd)
         except OSError as error:
-            os.ftruncate(self._fd, end)  # no half a record may stand before the next one
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._fd, end)  # no half a record may stand before the next one
             raise LedgerError(f"cannot write {self.path}: {error.strerror}") from error
         self._take(record)
 
@@ -176,6 +189,15 @@ class Ledger:
         os.close(self._fd)
 
 
+def _open(path: Path) -> int:
+    try:
+        return os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        if error.errno == errno.EROFS and path.exists():
+            return os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # enough to restore by
+        raise
+
+
 def _write_all(fd: int, data: bytes) -> None:
     while data:
         data = data[os.write(fd, data) :]
@@ -190,14 +212,20 @@ def encode(record: Record) -> bytes:
 def decode(line: bytes) -> Record:
     """The record of a line; `ValueError` if it is not one of ours."""
     data: Any = json.loads(line)
-    kind = _KINDS.get(data.pop("kind", "")) if isinstance(data, dict) else None
+    kind = _KINDS.get(str(data.pop("kind", ""))) if isinstance(data, dict) else None
     if kind is None:
         raise ValueError("not a record of the ledger")
     if set(data) != {field.name for field in fields(kind)}:
         raise ValueError(f"a record of kind {kind.__name__.lower()} with other fields")
-    try:
-        if "target" in data:
-            data["target"] = tuple((str(name), str(value)) for name, value in data["target"])
-        return kind(**data)
-    except TypeError as error:
-        raise ValueError(f"not a target: {data['target']}") from error
+    for name, value in data.items():
+        if not isinstance(value, _TYPES.get(name, str)) or isinstance(value, bool):
+            raise ValueError(f"{name} cannot be {value!r}")  # noqa: TRY004 (bad input, not a bad call)
+    if "target" in data:
+        data["target"] = _target(data["target"])
+    return kind(**data)
+
+
+def _target(pairs: list[Any]) -> Target:
+    if not all(isinstance(pair, list) and len(pair) == 2 for pair in pairs):
+        raise ValueError(f"target cannot be {pairs!r}")
+    return tuple((str(name), str(value)) for name, value in pairs)

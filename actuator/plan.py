@@ -44,23 +44,25 @@ def numbers(
     """Match the samples of a setpoint expression to the targets of one instance.
 
     A sample belongs to the instance when they agree on the labels that both have. Together their labels
-    select the targets: `keys` are the label names that a target of the knob has.
+    select the targets: `keys` are the label names that a target of the knob has. A fault costs its own target.
     """
     values: dict[Target, Value | float] = {}
-    faults: list[str] = []
+    faults: dict[Target, str] = {}
+    unselected: list[str] = []
     mine = [sample for sample in samples if agree(instance.labels, sample.labels)]
     for sample in mine:
         targets = select((*instance.labels, *sample.labels), keys, live)
         if not targets:
-            faults.append(_nothing_selected((*instance.labels, *sample.labels), keys))
+            unselected.append(_nothing_selected((*instance.labels, *sample.labels), keys))
         for target in targets:
             if not math.isfinite(sample.value):
-                faults.append(f"the setpoint for {label(target)} is {sample.value}")
+                faults[target] = f"the setpoint for {label(target)} is {sample.value}"
             elif values.setdefault(target, sample.value) != sample.value:
-                faults.append(f"two setpoints for {label(target)}: {values[target]} and {sample.value}")
+                faults[target] = f"two setpoints for {label(target)}: {values[target]} and {sample.value}"
     if not mine:
-        faults.append("the setpoint has no value")
-    return Wanted({} if faults else values, tuple(dict.fromkeys(faults)))
+        unselected.append("the setpoint has no value")
+    good = {target: value for target, value in values.items() if target not in faults}
+    return Wanted(good, tuple(dict.fromkeys([*faults.values(), *unselected])))
 
 
 def literal(instance: Instance, value: Value, keys: tuple[str, ...], live: Mapping[Target, Live]) -> Wanted:

@@ -53,7 +53,6 @@ class Tune:
     every_seconds: float = 0.0
     limits: Mapping[str, Limits] = field(default_factory=dict)
     priority: int = 0
-    where: str = ""
 
     @property
     def exprs(self) -> tuple[promql.Expr, ...]:
@@ -61,6 +60,11 @@ class Tune:
         setpoints = [action.load if isinstance(action, Place) else action.value for action in self.actions]
         candidates = (self.when, self.until, *setpoints)
         return tuple(expr for expr in candidates if isinstance(expr, promql.Expr))
+
+    def is_about_the_same_as(self, other: Tune) -> bool:
+        """Whether both hold and end under the same conditions."""
+        texts = [(tune.when.text, tune.until.text if tune.until else "") for tune in (self, other)]
+        return texts[0] == texts[1]
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
-from actuator import placement, plan
-from actuator.knobs import Knob, KnobError, Live, Target, label
+from actuator import placement, plan, promql
+from actuator.knobs import Knob, KnobError, Live, Target
 from actuator.limits import Limits
 from actuator.plan import Setpoint, Wanted
 from actuator.policy import Policy
@@ -15,6 +16,8 @@ from actuator.query import Query, QueryError
 from actuator.rule import Evidence, Instance
 from actuator.ruleset import Place, Set, Tune
 from kvmhost import cpulist
+
+NO_SCRAPE = "the exporter could not be scraped"
 
 
 class Fault(Exception):  # noqa: N818 (it is the operator's word for it)
@@ -34,18 +37,25 @@ class View:
     def samples(self, expr: Expr) -> tuple[Sample, ...]:
         """The result of an expression now; `Fault` if the query failed."""
         if self._query is None:
-            raise Fault("the exporter could not be scraped")
+            raise Fault(NO_SCRAPE)
         try:
             return self._query.instant(expr, self._now)
         except QueryError as error:
-            raise Fault(f"{expr.text}: {error}") from error
+            raise Fault(str(error)) from error
 
     def evidence(self, expr: Expr) -> Evidence:
-        """The result of a condition. An empty one is only believed if the data it asks for is there."""
+        """The result of a condition; `Fault` if the data that it asks for is not there, or not a number."""
         samples = self.samples(expr)
-        if not samples and not (self._query and self._query.present(expr, self._now)):
-            raise Fault(f"waits for data of {', '.join(sorted(expr.metric_names))}")
+        if any(math.isnan(sample.value) for sample in samples):
+            raise Fault(f"{expr.text}: not a number")
+        if not (self._query and self._query.present(expr, self._now)):
+            raise Fault(f"waits for data of {', '.join(self._missing(expr))}")
         return Evidence(known=True, samples=samples)
+
+    def _missing(self, expr: Expr) -> list[str]:
+        """The metrics of an expression that have no series; all of them if each has one, but not enough samples."""
+        names = sorted(expr.metric_names)
+        return [name for name in names if not self.samples(promql.compile(name))] or names
 
     def live(self, knob: str) -> Mapping[Target, Live]:
         """The knob's targets, with the policy's promises to guests applied; `Fault` if it has none."""
@@ -59,7 +69,7 @@ class View:
             raise Fault(f"there is nothing here that has the knob {knob}")
         return self._live[knob]
 
-    def setpoints(self, tune: Tune, instances: Sequence[Instance]) -> tuple[list[Setpoint], list[str]]:
+    def setpoints(self, tune: Tune, instances: Sequence[Instance]) -> tuple[list[Setpoint], tuple[str, ...]]:
         """What a rule's due instances want, and for whom it gives nothing and why."""
         setpoints: list[Setpoint] = []
         faults: list[str] = []
@@ -84,7 +94,7 @@ class View:
                     )
                     for target, value in values.values.items()
                 ]
-        return setpoints, faults
+        return setpoints, tuple(dict.fromkeys(faults))
 
     def _wanted(self, action: Set | Place, instances: Sequence[Instance]) -> list[tuple[Instance, Wanted]]:
         live = self.live(action.knob)
@@ -99,14 +109,12 @@ class View:
     def _placed(
         self, action: Place, instances: Sequence[Instance], live: Mapping[Target, Live], keys: tuple[str, ...]
     ) -> list[tuple[Instance, Wanted]]:
-        demand = {
+        # A vCPU that is too new to be measured may want a whole CPU.
+        demand = dict.fromkeys(live, 1.0) | {
             target: sample.value
             for sample in self.samples(action.load)
             for target in plan.select(sample.labels, keys, live)
         }
-        unmeasured = sorted(label(target) for target in live if target not in demand)
-        if unmeasured:
-            raise Fault(f"{action.load.text} says nothing of {', '.join(unmeasured)}")
         movable = {target: instance for instance in instances for target in plan.select(instance.labels, keys, live)}
         moves = placement.spread(
             movable,

@@ -78,6 +78,9 @@ class Tree:
             column = error.position - before.rfind("\n")
             self._note(before.count("\n") + 1, column, "not valid YAML: a character that YAML does not allow")
             return None
+        except (ValueError, OverflowError):  # PyYAML's own slips, as on "\UFFFFFFFF"
+            self._note(1, 1, "not valid YAML: an escape or a version number that YAML does not allow")
+            return None
         if root is None:
             self._note(1, 1, "the file is empty")
         return root

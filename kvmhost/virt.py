@@ -40,7 +40,9 @@ _HINTS = {
 }
 
 _INSTALL_HINT = "install it: `apt install libvirt-dev pkg-config gcc python3-dev`, `pip install 'kvmtune[libvirt]'`"
-_START_HINT = "is libvirtd running? `systemctl start libvirtd`, then `virsh -c {uri} list`"
+_START_HINT = (
+    "is libvirtd running? `apt install libvirt-daemon-system` or `systemctl start libvirtd`, then `virsh -c {uri} list`"
+)
 _PERMISSION_HINT = "add this user to the group libvirt, or use a read-only connection"
 
 

@@ -199,9 +199,22 @@ def test_a_reload_of_broken_rules_keeps_the_last_good_ones(host: Host) -> None:
     assert actuator.end(signal.SIGTERM) == 0
 
 
+def test_a_storm_of_signals_ends_nothing(host: Host) -> None:
+    actuator = host.actuator(host.exporter(), "--apply")
+    host.wait_for_ksm(("1", "190"))
+    for _ in range(500):
+        actuator.process.send_signal(signal.SIGHUP)
+    host.rules.write_text('groups: "\\UFFFFFFFF"')
+    actuator.process.send_signal(signal.SIGHUP)
+    actuator.wait_for("not valid YAML")
+    actuator.process.send_signal(signal.SIGTERM)
+    assert actuator.end(signal.SIGTERM) == 0
+    assert host.ksm() == ("0", "100")
+
+
 def test_an_exporter_that_comes_later_is_waited_for(host: Host) -> None:
     actuator = host.actuator("http://127.0.0.1:9/metrics")
-    actuator.wait_for("is the exporter running.*; nothing is decided until it is back")
+    actuator.wait_for("is the exporter running.* .nothing is decided until it is back")
     assert actuator.end(signal.SIGTERM) == 0
     assert actuator.output.count("nothing is decided") == 1
 

@@ -62,6 +62,11 @@ class Run(KsmKnob):
     summary = "Whether ksmd scans: 0 stops and keeps merged pages, 1 scans."
     file, low, high = "run", 0, 1
 
+    def refusal(self) -> str | None:
+        """With 2, someone has asked for everything to be unmerged: that is not ours to end, nor to bring back."""
+        text = self._fs.text(f"{DIRECTORY}/run")
+        return "it is 2: someone unmerges all pages" if text is not None and text.strip() == "2" else None
+
 
 class PagesToScan(KsmKnob):
     """`pages_to_scan`. The kernel sets it itself while its advisor is on, and then refuses writes."""

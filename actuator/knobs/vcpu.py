@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from actuator.knobs.knob import Knob, KnobError, Live, Target, Unit, Value
 from kvmhost import cpulist, processes, topology
+from kvmhost.domains import Domain
 from kvmhost.fs import HostError, HostFS
 from kvmhost.virt import AFFECT_LIVE, VirtError, read_domains
 from kvmhost.virtprocess import VirtProcess
@@ -37,11 +38,15 @@ class VcpuAffinity(Knob):
         """Every vCPU of every running guest whose QEMU process is on this host."""
         try:
             domains = self._virt.call(read_domains, timeout_s=_CALL_SECONDS)
-            qemus = processes.qemu(self._fs)
-            host = topology.read(self._fs)
+            found = dict(self._read(domains))
         except (VirtError, HostError) as error:
             raise KnobError(f"cannot read the vCPUs' affinity: {error}") from error
-        found: dict[Target, Live] = {}
+        self._uuids = {target: live.identity for target, live in found.items()}
+        return found
+
+    def _read(self, domains: tuple[Domain, ...]) -> Iterator[tuple[Target, Live]]:
+        qemus = processes.qemu(self._fs)
+        host = topology.read(self._fs)
         for domain in domains:
             qemu = qemus.get(domain.uuid)
             if qemu is None:
@@ -51,14 +56,15 @@ class VcpuAffinity(Knob):
                 cpus = processes.affinity(self._fs, qemu.pid, tid)
                 if cpus is None:
                     continue  # the thread ended between the two reads
-                found[("domain", domain.name), ("vcpu", str(vcpu))] = Live(
-                    value=cpulist.format(cpus),
-                    cpus=host.online if host else cpus,
-                    refusal=refusal,
-                    identity=domain.uuid,
+                yield (
+                    (("domain", domain.name), ("vcpu", str(vcpu))),
+                    Live(
+                        value=cpulist.format(cpus),
+                        cpus=host.online if host else cpus,
+                        refusal=refusal,
+                        identity=domain.uuid,
+                    ),
                 )
-        self._uuids = {target: live.identity for target, live in found.items()}
-        return found
 
     def write(self, target: Target, value: Value) -> None:
         """Pin through libvirt, so that libvirt's own records stay true."""
@@ -66,5 +72,7 @@ class VcpuAffinity(Knob):
         vcpu = int(dict(target)["vcpu"])
         try:
             self._virt.call(_pin_vcpu, self._uuids[target], vcpu, cpus, timeout_s=_CALL_SECONDS)
+        except KeyError:
+            raise KnobError(f"the guest {target[0][1]} is gone") from None
         except VirtError as error:
             raise KnobError(f"cannot pin vCPU {vcpu} of {target[0][1]} to {value}: {error}") from error

@@ -1,6 +1,7 @@
 """`python -m tests.lab`: the lab by hand, as `make lab` and its relatives call it."""
 
 import argparse
+import signal
 import sys
 
 from . import smallhost
@@ -34,18 +35,26 @@ def _carry_out(arguments: argparse.Namespace, lab: Lab) -> None:
             if not console.path.exists():
                 raise LabError(f"there is no guest {console.name}; `make lab` starts guests")
             print(console.command(" ".join(arguments.words)), end="")
-        case "host":
-            _resize_host(lab, arguments.available)
+        case "short":
+            _keep_short(lab, arguments.percent / 100)
 
 
-def _resize_host(lab: Lab, available: str) -> None:
-    if available == "all":
+def _keep_short(lab: Lab, ratio: float) -> None:
+    if not lab.processes():
+        raise LabError("only a lab that is up can make the host short, so that its end undoes it: `make lab` first")
+    room = min(smallhost.ROOM_BYTES, smallhost.available_bytes())
+    try:
+        smallhost.shrink_noting(room, lab.reservation)
+        with smallhost.ballast(ratio):
+            print(
+                f"the host is short: {smallhost.available_ratio():.0%} of its memory is available; Ctrl-C ends it",
+                flush=True,
+            )
+            signal.pause()
+    except KeyboardInterrupt:
+        print("the host has its memory again")
+    finally:
         smallhost.release(lab.reservation)
-    elif lab.processes():
-        smallhost.shrink_noting(int(available) * 2**20, lab.reservation)
-    else:
-        raise LabError("only a lab that is up can make the host small, so that its end undoes it: `make lab` first")
-    print(f"MemAvailable is {smallhost.available_bytes() >> 20} MiB")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -58,15 +67,9 @@ def _parser() -> argparse.ArgumentParser:
     guest = commands.add_parser("guest", help="have a guest do something: fill 100, free, busy, idle, meminfo")
     guest.add_argument("number", type=int, help="1 is kvmtune-lab-1")
     guest.add_argument("words", nargs=argparse.REMAINDER, help="command for the guest, see tests/lab/guests.py")
-    host = commands.add_parser("host", help="make the host small, by reserving hugepages, or big again")
-    host.add_argument("available", type=_mib_or_all, metavar="MIB|all", help="the MemAvailable it shall have")
+    short = commands.add_parser("short", help="keep the host short of memory until Ctrl-C")
+    short.add_argument("--percent", type=int, default=8, metavar="N", help="what shall be available (default: 8)")
     return parser
-
-
-def _mib_or_all(text: str) -> str:
-    if text == "all" or text.isdecimal():
-        return text
-    raise argparse.ArgumentTypeError(f"'{text}' is neither a number of MiB nor 'all'")
 
 
 if __name__ == "__main__":

@@ -132,7 +132,7 @@ def _keep(path: Path) -> int:
         print("kept", flush=True)
         sys.stdin.read()
         left = restore(before)
-        path.unlink()
+        path.unlink(missing_ok=True)
     for line in left:
         print(line, file=sys.stderr)
     return 1 if left else 0

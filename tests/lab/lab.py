@@ -100,7 +100,7 @@ class Lab:
 
     def processes(self) -> dict[int, str]:
         """PID -> program of the lab's first process and of the `unshare` that waits for it."""
-        return {pid: arguments[0] for pid, arguments in _command_lines() if str(self.run) in arguments}
+        return {pid: arguments[0] for pid, arguments in command_lines() if str(self.run) in arguments}
 
     def _make_directories(self) -> None:
         for name in ("guest", "log"):
@@ -182,7 +182,8 @@ def specs(count: int, *, memory_mib: int = 256) -> list[GuestSpec]:
     return [GuestSpec(name=f"kvmtune-lab-{number}", memory_mib=memory_mib) for number in range(1, count + 1)]
 
 
-def _command_lines() -> Iterable[tuple[int, list[str]]]:
+def command_lines() -> Iterable[tuple[int, list[str]]]:
+    """PID and arguments of every process of this machine."""
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:

@@ -10,6 +10,9 @@ from pathlib import Path
 from tests import programs
 from tests.programs import BIN, wait_until
 
+# An actuator that outlives a test run that was killed would turn the knobs again that the keeper has restored.
+_ENDS_WITH_US = ("/usr/bin/setpriv", "--pdeathsig", "KILL")
+
 
 class Program(programs.Program):
     """A running program that serves metrics."""
@@ -73,7 +76,8 @@ class Programs:
                     program.process.kill()
 
     def _start(self, *command: str | Path) -> Program:
-        program = Program(self.directory / f"{len(self._running)}-{command[0]}.log", *command)
+        log = self.directory / f"{len(self._running)}-{command[0]}.log"
+        program = Program(log, *_ENDS_WITH_US, BIN / command[0], *command[1:])
         self._running.append(program)
         assert program.metrics_url  # it serves
         return program

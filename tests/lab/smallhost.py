@@ -1,5 +1,8 @@
-"""A small host made of a big one: hugepages are reserved, and what is reserved is there for nobody else."""
+"""A small host made of a big one, and a short one of that: hugepages are reserved, and a process takes the rest."""
 
+import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,13 +14,36 @@ _PAGE_BYTES = 2 * 2**20
 _ROUNDS = 5  # what the reservation itself frees and takes moves MemAvailable a little
 
 
+ROOM_BYTES = 6 * 2**30
+"""What a short host keeps outside of its pools: so much that what a guest of the lab lends does not end the shortage."""
+
+
 def available_bytes() -> int:
     """MemAvailable of /proc/meminfo."""
-    for line in Path("/proc/meminfo").read_text().splitlines():
-        name, value, *_ = line.split()
-        if name == "MemAvailable:":
-            return int(value) * 1024
-    raise LabError("/proc/meminfo has no MemAvailable")
+    return _meminfo()["MemAvailable"]
+
+
+def available_ratio() -> float:
+    """MemAvailable as a share of all that is not in hugepage pools: what the shipped rules go by."""
+    fields = _meminfo()
+    return fields["MemAvailable"] / (fields["MemTotal"] - fields["Hugetlb"])
+
+
+@contextmanager
+def ballast(ratio: float) -> Iterator[None]:
+    """Within the block, a process holds as much memory as leaves the host `ratio` of `available_ratio`."""
+    fields = _meminfo()
+    held_bytes = max(0, fields["MemAvailable"] - int(ratio * (fields["MemTotal"] - fields["Hugetlb"])))
+    program = f"import sys; memory = bytearray(b'x') * {held_bytes}; print(flush=True); sys.stdin.read()"
+    with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        process.stdout.readline()
+        yield
+
+
+def _meminfo() -> dict[str, int]:
+    found = re.findall(r"^(\w+): +(\d+) kB", Path("/proc/meminfo").read_text(), re.MULTILINE)
+    return {name: int(kib) * 1024 for name, kib in found}
 
 
 @contextmanager

@@ -5,6 +5,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -15,7 +17,7 @@ from tests.programs import wait_until
 from . import hoststate, smallhost
 from .guests import Guest, GuestError, GuestSpec
 from .hoststate import KSM, ksm
-from .lab import REPOSITORY, TEST_DIRECTORY, Lab
+from .lab import REPOSITORY, TEST_DIRECTORY, Lab, command_lines
 from .programs import Programs
 
 MIB = 2**20
@@ -121,21 +123,18 @@ def test_the_exporter_sees_the_guests(kvmtune: Programs, guests: list[Guest]) ->
 
 def test_a_small_host_is_small_for_a_while() -> None:
     before = smallhost.available_bytes()
-    wanted = before - 1024 * MIB
+    wanted = before * 3 // 4
     with smallhost.small_host(wanted):
         assert smallhost.available_bytes() == pytest.approx(wanted, rel=0.05)
     assert smallhost.available_bytes() == pytest.approx(before, rel=0.05)
 
 
-SMALL_LAB = f"""
-from pathlib import Path
+SMALL_LAB = """
 from tests.lab.guests import GuestSpec
 from tests.lab.lab import Lab
-lab = Lab(Path({str(TEST_DIRECTORY / "short-lived")!r}))
-lab.start(tied=TIED)
+lab = Lab(Path({directory!r}))
+lab.start(tied={tied})
 lab.boot(GuestSpec(name="short-lived"))
-print("ready", flush=True)
-input()
 """
 
 
@@ -143,60 +142,69 @@ input()
 def test_a_lab_leaves_nothing_behind_even_if_its_maker_is_killed(tied: bool) -> None:
     lab = Lab(TEST_DIRECTORY / "short-lived")
     mounts = Path("/proc/mounts").read_text()
-    maker = started(SMALL_LAB.replace("TIED", str(tied)))
-    assert "short-lived" in lab.guest_names()
-    qemus = lab_processes("short-lived")
-    assert qemus
-    maker.kill()
-    maker.communicate()
+    with killed_at_the_end(SMALL_LAB, directory=str(lab.directory), tied=tied):
+        assert lab.guest_names() == ["short-lived"]
+        assert processes_with("guest=short-lived,debug-threads=on")
     if tied:
         wait_until(lambda: not lab.processes(), "the kernel has ended it")
     lab.down()
-    assert lab_processes("short-lived") == []
+    assert not processes_with("guest=short-lived,debug-threads=on")
     assert not lab.processes()
     assert Path("/proc/mounts").read_text() == mounts
     assert not lab.run.exists()
     assert not lab.directory.exists()
 
 
-def test_knobs_return_when_their_holder_is_killed() -> None:
+HOLDER = """
+from tests.lab import hoststate
+keeping = hoststate.kept(Path({note!r}))
+keeping.__enter__()
+"""
+
+
+def test_knobs_return_when_their_holder_is_killed(tmp_path: Path) -> None:
     (KSM / "pages_to_scan").write_text("123")
     before = hoststate.read()
-    holder = started(
-        "from pathlib import Path\n"
-        "from tests.lab import hoststate\n"
-        f"with hoststate.kept(Path({str(TEST_DIRECTORY / 'holder.json')!r})):\n"
-        "    print('ready', flush=True)\n"
-        "    input()\n"
-    )
-    for name, value in (
-        ("run", "2"),
-        ("pages_to_scan", "777"),
-        ("max_page_sharing", "64"),
-        ("advisor_mode", "scan-time"),
-    ):
-        (KSM / name).write_text(value)
-    Path("/proc/sys/vm/swappiness").write_text("7")
-    Path("/proc/sys/vm/dirty_bytes").write_text(str(100 * MIB))
-    smallhost.shrink(smallhost.available_bytes() - 512 * MIB)
-    assert hoststate.changes(before, hoststate.read())
-    holder.kill()
-    holder.communicate()
+    with killed_at_the_end(HOLDER, note=str(tmp_path / "note")):
+        for name, value in (
+            ("run", "2"),
+            ("pages_to_scan", "777"),
+            ("max_page_sharing", "64"),
+            ("advisor_mode", "scan-time"),
+        ):
+            (KSM / name).write_text(value)
+        Path("/proc/sys/vm/swappiness").write_text("7")
+        Path("/proc/sys/vm/dirty_bytes").write_text(str(100 * MIB))
+        smallhost.shrink(smallhost.available_bytes() * 3 // 4)
+        assert len(hoststate.changes(before, hoststate.read())) > 5
     wait_until(lambda: hoststate.changes(before, hoststate.read()) == [], "the keeper restores")
 
 
-def started(program: str) -> subprocess.Popen[str]:
-    """A Python program that runs beside the tests and has printed `ready`."""
-    process = subprocess.Popen(
-        (sys.executable, "-c", program), cwd=REPOSITORY, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout
-    for line in process.stdout:
-        if line == "ready\n":
-            return process
-    raise AssertionError(f"it ended with status {process.wait()}")
+EXPORTER = """
+from tests.lab.programs import Programs
+exporter = Programs(Path({directory!r}), {uri!r}).exporter()
+"""
 
 
-def lab_processes(name: str) -> list[str]:
-    lines = (path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline"))
-    return [line.decode(errors="replace") for line in lines if f"guest={name},".encode() in line]
+def test_programs_end_with_a_test_run_that_is_killed(lab: Lab, tmp_path: Path) -> None:
+    with killed_at_the_end(EXPORTER, directory=str(tmp_path), uri=lab.uri):
+        assert processes_with(lab.uri)
+    wait_until(lambda: not processes_with(lab.uri), "the exporter is gone")
+
+
+@contextmanager
+def killed_at_the_end(program: str, **values: object) -> Iterator[None]:
+    """Within the block, a Python process has carried out `program` and lives; at its end, it gets kill -9."""
+    text = "from pathlib import Path\n" + program.format(**values) + "print('ready', flush=True)\ninput()\n"
+    pipe = subprocess.PIPE
+    with subprocess.Popen((sys.executable, "-c", text), cwd=REPOSITORY, stdin=pipe, stdout=pipe, text=True) as process:
+        try:
+            assert process.stdout
+            assert "ready\n" in iter(process.stdout.readline, "")
+            yield
+        finally:
+            process.kill()
+
+
+def processes_with(argument: str) -> list[int]:
+    return [pid for pid, arguments in command_lines() if argument in arguments]

@@ -6,8 +6,6 @@ The witnesses share no code with kvmtune: /sys, virsh, the scheduler's own affin
 import os
 import re
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,13 +16,12 @@ from kvmhost.units import duration_seconds, format_seconds
 from tests.programs import wait_until
 
 from .guests import Guest, GuestSpec
-from .lab import Lab
+from .lab import Lab, command_lines
 from .programs import Program, Programs
-from .smallhost import small_host
+from .smallhost import ROOM_BYTES, ballast, small_host
 
 TOP = Path(__file__).parents[2]
 KSM = Path("/sys/kernel/mm/ksm")
-MEMINFO = Path("/proc/meminfo")
 MIB = 2**20
 
 # Both vCPUs on CPU 0; large, so that their memory makes the difference between a short host and an ample one.
@@ -76,22 +73,9 @@ def rules(tmp_path: Path) -> Path:
 
 @contextmanager
 def shortage() -> Iterator[None]:
-    """A host on which 6 % of the memory outside of hugepage pools is available.
-
-    So short that what one guest lends does not end it. Pools take the most, a process the rest.
-    """
-    with small_host(6144 * MIB):
-        fields = {
-            name: int(kib) * 1024 for name, kib in re.findall(r"^(\w+): +(\d+)", MEMINFO.read_text(), re.MULTILINE)
-        }
-        rest = fields["MemAvailable"] - int(0.06 * (fields["MemTotal"] - fields["Hugetlb"]))
-        program = f"import sys; memory = bytearray(b'x') * {rest}; print(flush=True); sys.stdin.read()"
-        with subprocess.Popen(
-            [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-        ) as process:
-            assert process.stdout
-            process.stdout.readline()
-            yield
+    """A host on which 6 % of the memory outside of hugepage pools is available."""
+    with small_host(ROOM_BYTES), ballast(0.06):
+        yield
 
 
 def ksm(file: str) -> int:
@@ -105,12 +89,10 @@ def actual_mib(lab: Lab, guest: Guest) -> int:
 
 def vcpu_affinity(guest: Guest) -> set[int]:
     """The kernel's word on where the thread of the guest's only vCPU may run."""
-    pid = subprocess.run(
-        ["pgrep", "-f", f"qemu-system.*{guest.uuid}"], capture_output=True, text=True, check=True
-    ).stdout
+    (pid,) = [pid for pid, arguments in command_lines() if guest.uuid in arguments]
     (thread,) = [
         int(comm.parent.name)
-        for comm in Path(f"/proc/{pid.strip()}/task").glob("*/comm")
+        for comm in Path(f"/proc/{pid}/task").glob("*/comm")
         if comm.read_text().startswith("CPU 0/")
     ]
     return os.sched_getaffinity(thread)

@@ -17,8 +17,6 @@ from .guests import Guest
 from .lab import REPOSITORY, Lab
 from .programs import Program
 
-NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
-
 
 class Operator:
     """Someone at a terminal, in a clone of kvmtune, with ports that nobody else uses."""
@@ -118,11 +116,18 @@ def test_without_libvirtd_it_runs_and_says_what_is_missing(operator: Operator) -
     run.wait_for("no data of guests from libvirt: .*is libvirtd running")
 
 
-def test_without_root_it_runs(operator: Operator) -> None:
+@pytest.fixture
+def as_nobody() -> tuple[str, ...]:
+    """Prefix of a command that a user without any rights shall run."""
+    prefix = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
     python = REPOSITORY / ".venv/bin/python"
-    if subprocess.run((*NOBODY, "sh", "-c", f"exec {python} -c ''"), capture_output=True, check=False).returncode:
+    if subprocess.run((*prefix, "sh", "-c", f"exec {python} -c ''"), capture_output=True, check=False).returncode:
         pytest.skip(f"other users cannot run {python}: this clone, or its Python, is in a private directory")
-    operator.types_make_run(*NOBODY)
+    return prefix
+
+
+def test_without_root_it_runs(as_nobody: tuple[str, ...], operator: Operator) -> None:
+    operator.types_make_run(*as_nobody)
     operator.sees_both_programs()
     assert operator.sends(signal.SIGINT) == 0
 

@@ -13,12 +13,13 @@ from pathlib import Path
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from actuator import config, knobs, policy
-from actuator.apply import Writer, restore
+from actuator.apply import Writer
 from actuator.decision import Decision
 from actuator.engine import Engine
 from actuator.knobs import KNOBS, Knob, Live, Target, Value
 from actuator.ledger import Ledger
 from actuator.query import LocalQuery
+from actuator.restore import Restorer
 from actuator.rule import State
 from actuator.ruleset import RuleSet
 from actuator.scrape import Scraper, ScrapeResult
@@ -204,7 +205,7 @@ class Run:
     def restore(self) -> None:
         """What a clean stop does."""
         assert self._ledger is not None
-        assert restore(self._knobs, self._ledger, lambda: self.now, lambda _: None, lambda _: None)
+        assert Restorer(self._knobs, self._ledger, lambda: self.now, lambda _: None, lambda _: None).run()
 
     def scraped(self, result: ScrapeResult, now: float) -> None:
         """As `engine.Observer`."""

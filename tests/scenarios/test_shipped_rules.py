@@ -36,7 +36,7 @@ def test_shortage_starts_ksm_after_15_seconds_and_raises_its_rate_every_10(host:
         ]
         assert told(run.tick(4)) == [
             (30, "ksm_scan_faster", "written", 150, 225),
-            (40, "ksm_scan_faster", "written", 225, 338),
+            (40, "ksm_scan_faster", "written", 225, 337),
         ]
         run.tick(60)
         assert host.ksm("pages_to_scan") == 20000
@@ -225,3 +225,75 @@ def test_of_two_rules_on_one_knob_the_more_important_one_wins(host: Host) -> Non
             ("urgent", "written"),
         ]
         assert host.ksm("pages_to_scan") == 199
+
+
+LABELS = """
+groups:
+  - name: g
+    rules:
+      - {record: both, labels: {kind: a}, expr: kvm_ksm_run + 1}
+      - {record: both, labels: {kind: b}, expr: kvm_ksm_run + 2}
+      - tune: uses_both
+        because: b
+        when: sum(both) == 3
+        set: {ksm.run: 1}
+"""
+
+
+def test_two_records_of_one_name_live_side_by_side(host: Host) -> None:
+    with Run(host, rules=config.loads(LABELS)) as run:
+        run.tick()
+        assert host.ksm("run") == 1
+
+
+VETO = """
+groups:
+  - name: g
+    rules:
+      - tune: vetoed
+        because: b
+        when: kvm_ksm_run == 0 unless on () kvm_veto == 1
+        set: {ksm.run: 1}
+      - tune: not_a_number
+        because: b
+        when: (kvm_ksm_run - kvm_ksm_run) / (kvm_ksm_run - kvm_ksm_run) != 1
+        set: {ksm.run: 1}
+"""
+
+
+def test_what_is_missing_or_not_a_number_is_no_reason_to_act(host: Host) -> None:
+    with Run(host, rules=config.loads(VETO)) as run:
+        assert run.tick(3) == []
+        assert run.faults["vetoed"] == ("waits for data of kvm_veto",)
+        assert "not a number" in run.faults["not_a_number"][0]
+
+
+HALF = """
+groups:
+  - name: g
+    rules:
+      - tune: half
+        because: b
+        when: kvm_memory_available_bytes > 0
+        every: 30s
+        set: {balloon.target: kvm_domain_balloon_actual_bytes / 2 / (kvm_domain_balloon_usable_bytes > bool 0)}
+"""
+
+
+def test_a_setpoint_that_fails_costs_its_own_guest_and_stays_a_fault_until_the_next_act(host: Host) -> None:
+    host.guests = {"fine": Guest(used=128), "full": Guest(actual=1024, used=1024)}
+    with Run(host, rules=config.loads(HALF)) as run:
+        run.tick(2)
+        assert host.guests["fine"].actual == 717
+        assert host.guests["full"].actual == 1024
+        assert run.faults["half"] == ("the setpoint for full is inf",)
+
+
+def test_a_reload_forgets_what_a_rule_saw_under_another_condition(host: Host) -> None:
+    host.available = SHORT
+    with Run(host, rules=config.loads(VETO.replace("kvm_veto", "kvm_ksm_pages_to_scan"))) as run:
+        run.tick()
+        assert host.ksm("run") == 1
+        run.engine.reload(config.loads(VETO.replace("kvm_veto", "kvm_ksm_run")), run.engine.policy)
+        host.ksm("run", 0)
+        assert [decision.rule for decision in run.tick(2) if decision.outcome == "written"] == []

@@ -1,16 +1,18 @@
 """Writes and restoration on files of a fake /sys: what is on disk and in the ledger after each step."""
 
+import os
 import shutil
 from pathlib import Path
 
 import pytest
 
 from actuator import knobs
-from actuator.apply import Restoration, Writer, restore
+from actuator.apply import Writer
 from actuator.knobs import HOST, Knob, KnobError, Live, Target, Unit, Value
 from actuator.ledger import Intent, Ledger, Outcome, Released
 from actuator.ledger import decode as decode_record
 from actuator.plan import Setpoint
+from actuator.restore import Restoration, Restorer
 from kvmhost.fs import HostFS
 from kvmhost.virtprocess import VirtProcess
 
@@ -21,7 +23,7 @@ MIB = 2**20
 
 
 class Guest(Knob):
-    """A guest that moves its balloon by `speed` bytes each time it is looked at."""
+    """A guest that moves its balloon by `speed` bytes each time it is looked at; it uses `low` bytes."""
 
     name, unit, summary = "balloon.target", Unit.BYTES, "a model of a guest"
     keys, quantum, settle_seconds = ("domain",), MIB, 10.0
@@ -30,11 +32,12 @@ class Guest(Knob):
         self.actual = self.goal = actual
         self.speed = speed
         self.uuid: str | None = uuid
+        self.low = 0
 
     def live(self) -> dict[Target, Live]:
         step = max(-self.speed, min(self.speed, self.goal - self.actual))
         self.actual += step
-        return {GUEST: Live(value=self.actual, identity=self.uuid)} if self.uuid else {}
+        return {GUEST: Live(value=self.actual, low=self.low, identity=self.uuid)} if self.uuid else {}
 
     def write(self, target: Target, value: Value) -> None:
         self.goal = int(value)
@@ -76,7 +79,7 @@ class Host:
 
     def restore(self) -> list[tuple[str, str]]:
         told: list[Restoration] = []
-        clean = restore(self.knobs, self.ledger, self.clock, self.sleep, told.append)
+        clean = Restorer(self.knobs, self.ledger, self.clock, self.sleep, told.append).run()
         assert clean == all(restoration.result != "failed" for restoration in told)
         return [(restoration.owned.knob, restoration.result) for restoration in told]
 
@@ -224,3 +227,65 @@ def test_a_guest_that_is_gone_or_replaced_needs_no_restoring(host: Host, uuid: s
     host.guest.uuid = uuid
     assert host.restore() == [("balloon.target", "gone")]
     assert host.ledger.owned == {}
+
+
+def test_restore_never_takes_from_a_guest_what_it_uses_by_now(host: Host) -> None:
+    host.set(BALLOON, 400 * MIB)
+    while host.guest.actual != 400 * MIB:
+        host.writer.settle(host.now)
+    host.guest.low = 390 * MIB
+    assert host.restore() == [("balloon.target", "restored")]
+    assert host.guest.actual == 390 * MIB
+
+
+def test_a_balloon_that_someone_else_moves_while_ours_settles_is_theirs(host: Host) -> None:
+    host.set(BALLOON, 100 * MIB)
+    host.guest.actual = host.guest.goal = 900 * MIB
+    (end,) = host.writer.settle(host.now)
+    assert end.outcome == "drifted"
+    assert host.restore() == []
+    assert host.guest.actual == 900 * MIB
+
+
+def test_an_operator_who_unmerges_is_not_disturbed(host: Host) -> None:
+    (host.ksm / "run").write_text("2\n")
+    assert host.knobs[RUN[0]].live()[HOST].refusal == "it is 2: someone unmerges all pages"
+
+
+def test_one_value_that_cannot_be_restored_costs_no_other(host: Host) -> None:
+    host.set(RUN, 1)
+    unknown = Intent(
+        id=9, time=1, knob="ksm.of_tomorrow", target=HOST, identity="", before=0, after=1, rule="r", because="b"
+    )  # fmt: skip
+    host.ledger.append(unknown)
+    host.set(PAGES, 200)
+    assert host.restore() == [("ksm.pages_to_scan", "restored"), ("ksm.of_tomorrow", "failed"), ("ksm.run", "restored")]
+
+
+def test_restore_goes_on_without_a_ledger_that_can_be_written(host: Host, caplog: pytest.LogCaptureFixture) -> None:
+    host.set(RUN, 1)
+    host.ledger.close()
+    read_only = os.open(host.ledger.path, os.O_RDONLY)
+    host.ledger._fd = read_only  # as on a disk that became read-only
+    assert host.restore() == [("ksm.run", "restored")]
+    assert host.file("run") == "0"
+    assert "restoring all the same: cannot write" in caplog.text
+
+
+def test_a_knob_that_hangs_is_asked_once(host: Host) -> None:
+    others: list[Target] = [(("domain", name),) for name in ("web-2", "web-3")]
+    host.set(BALLOON, 100 * MIB)
+    for number, target in enumerate(others, start=20):
+        host.ledger.append(
+            Intent(id=number, time=1, knob="balloon.target", target=target, identity="u", before=1, after=2, rule="r", because="b")
+        )  # fmt: skip
+    asked = []
+
+    def hang() -> dict[Target, Live]:
+        asked.append(1)
+        host.sleep(5)
+        raise KnobError("libvirt did not answer")
+
+    host.guest.live = hang  # type: ignore[method-assign]
+    assert host.restore() == [("balloon.target", "failed")] * 3
+    assert len(asked) == 1

@@ -51,13 +51,13 @@ def test_every_key_of_the_language_is_read() -> None:
     assert (record.name, record.labels) == ("host:memory_available:ratio", (("team", "infra"),))
     assert isinstance(tune, Tune)
     assert (tune.name, tune.because, tune.priority) == ("ksm_scan_faster", "Memory is short.", 3)
-    assert (tune.for_seconds, tune.every_seconds, tune.where) == (15.0, 10.0, "rules.yml:8")
+    assert (tune.for_seconds, tune.every_seconds) == (15.0, 10.0)
     assert tune.until is not None
     assert tune.until.text == "host:memory_available:ratio > 0.25"
     assert [action.knob for action in tune.actions] == ["ksm.run", "ksm.pages_to_scan"]
     # ksm.run is a switch: distances mean nothing to it.
     expected = Limits(min=100, step=Amount(ratio=0.5), deadband=Amount(absolute=10))
-    assert tune.limits == {"ksm.pages_to_scan": expected}
+    assert tune.limits == {"ksm.pages_to_scan": expected, "ksm.run": Limits()}
     assert isinstance(spread, Tune)
     (place,) = spread.actions
     assert isinstance(place, Place)
@@ -104,7 +104,7 @@ GOOD = """
         (tuning(GOOD + "    when: up\n"), ["8:9: 'when' stands twice in a tuning rule (first on line 6)"]),
         (tuning("tune: a\nbecause: b\nset: {ksm.run: 1}"), ["4:9: a tuning rule has no 'when'"]),
         (tuning("tune: a\nbecause: b\nwhen: up == 0"), ["4:9: a tuning rule needs one of 'set' and 'place'"]),
-        (tuning("alert: a\nexpr: up"), ["4:9: alerting rules belong to Prometheus (rules/prometheus), not to the"]),
+        (tuning("alert: a\nexpr: up"), ["4:9: alerting rules belong to Prometheus, not to the actuator"]),
         (tuning("recrod: a\nexpr: up"), ["4:9: a rule needs 'tune' or 'record'"]),
         (tuning("record: 1a\nexpr: up"), ["4:17: 'record': '1a' is not a metric name"]),
         (tuning(GOOD.replace("up == 0", "up ==")), ["6:15: 'when': "]),
@@ -112,6 +112,16 @@ GOOD = """
         (tuning(GOOD.replace("up == 0", "up[5m]")), ["6:15: 'when': must be vector, not matrix: 'up[5m]'"]),
         (tuning(GOOD.replace("up == 0", "rate(up[2d]) == 0")), ["6:15: 'when': looks back more than 1d, or to a"]),
         (tuning(GOOD.replace("up == 0", "up @ 100 == 0")), ["6:15: 'when': looks back more than 1d, or to a fixed"]),
+        (tuning(GOOD.replace("ksm.run: 1", "ksm.run: 2")), ["7:24: 'ksm.run': 2 is neither 0 nor 1"]),
+        (
+            tuning(GOOD.replace("ksm.run: 1", "balloon.target: 512MiB")),
+            ["7:31: 'balloon.target': a setpoint is PromQL, which has no sizes: write '512MiB' as 536870912"],
+        ),
+        (
+            tuning(GOOD + "    limits: {step: 5}"),
+            ["8:18: unknown key 'step' in the limits of ksm.run (known: writes_per_minute)"],
+        ),
+        ('groups: "\\UFFFFFFFF"', ["1:1: not valid YAML: an escape or a version number that YAML does not allow"]),
         (tuning(GOOD + "    for: 15 parsecs"), ["8:14: 'for': '15 parsecs' is not a duration: write it like 15s"]),
         (tuning(GOOD + "    priority: high"), ["8:19: 'priority': 'high' is not a whole number"]),
         (

@@ -84,6 +84,10 @@ def test_a_new_process_sees_what_the_last_one_wrote(tmp_path: Path) -> None:
         (b"[1,2]\n", "not a record of the ledger"),
         (b'{"kind":"released","time":1}\n', "with other fields"),
         (b'{"kind":"released","time":1,"knob":"k","target":7,"reason":"r"}\n', "target"),
+        (b'{"kind":"released","time":1,"knob":"k","target":[7],"reason":"r"}\n', "target"),
+        (b'{"kind":"released","time":"now","knob":"k","target":[],"reason":"r"}\n', "time cannot be"),
+        (b'{"kind":[]}\n', "not a record of the ledger"),
+        (b"[" * 100_000 + b"\n", "recursion"),
     ],
 )
 def test_damaged_lines_are_named_kept_and_skipped(tmp_path: Path, damage: bytes, problem: str) -> None:
