@@ -35,7 +35,10 @@ def ballast(ratio: float) -> Iterator[None]:
     fields = _meminfo()
     held_bytes = max(0, fields["MemAvailable"] - int(ratio * (fields["MemTotal"] - fields["Hugetlb"])))
     program = f"import sys; memory = bytearray(b'x') * {held_bytes}; print(flush=True); sys.stdin.read()"
-    with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+    # In a session of its own: a Ctrl-C is for us, and it ends when its standard input does.
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+    ) as process:
         assert process.stdout
         process.stdout.readline()
         yield

@@ -31,7 +31,16 @@ class Operator:
         settings = [f"{name}={value}" for name, value in (ports | variables).items()]
         # Bash cannot trap a signal that was ignored when it started, as it is for what runs in the background.
         with_settings = ("env", "--default-signal=INT", *settings)
-        self.run = Program(self._log, "/usr/bin/setsid", *prefix, *with_settings, REPOSITORY / "scripts/run")
+        self.run = Program(
+            self._log,
+            "/usr/bin/setpriv",
+            "--pdeathsig",
+            "TERM",
+            "setsid",
+            *prefix,
+            *with_settings,
+            REPOSITORY / "scripts/run",
+        )
         return self.run
 
     def sees_both_programs(self) -> None:
