@@ -42,6 +42,8 @@ def _carry_out(arguments: argparse.Namespace, lab: Lab) -> None:
 def _keep_short(lab: Lab, ratio: float) -> None:
     if not lab.processes():
         raise LabError("only a lab that is up can make the host short, so that its end undoes it: `make lab` first")
+    if lab.reservation.exists():
+        raise LabError("the host is kept short already; if that was killed, `make lab-down` ends it")
     room = min(smallhost.ROOM_BYTES, smallhost.available_bytes())
     try:
         smallhost.shrink_noting(room, lab.reservation)
