@@ -94,15 +94,13 @@ class Writer:
             intent, found = self._settling[key], live.get(key[1])
             if found is not None and not knob.is_ours(found.value, (intent.before, intent.after)):
                 del self._settling[key]
-                ends.append(
-                    _end(intent, "drifted", found.value, self._drift(self._ledger.owned[key], found.value, now))
-                )
+                detail = self._drift(self._ledger.owned[key], found.value, now)
+                ends.append(_end(intent, "drifted", found.value, detail, now))
             elif outcome := _compare(intent, found, problem, knob, now):
                 del self._settling[key]
                 self._ledger.append(outcome)
-                ends.append(
-                    _end(intent, "settled" if outcome.result == "ok" else "fell short", outcome.value, outcome.detail)
-                )
+                end: End = "settled" if outcome.result == "ok" else "fell short"
+                ends.append(_end(intent, end, outcome.value, outcome.detail, now))
         return ends
 
     def _is_ours(self, owned: Owned, live: Live) -> bool:
@@ -130,9 +128,9 @@ def _compare(intent: Intent, live: Live | None, problem: str, knob: Knob, now: f
 End = Literal["settled", "fell short", "drifted"]
 
 
-def _end(intent: Intent, outcome: End, found: Value | None, detail: str) -> Decision:
+def _end(intent: Intent, outcome: End, found: Value | None, detail: str, now: float) -> Decision:
     return Decision(
-        time=intent.time,
+        time=now,
         rule=intent.rule,
         knob=intent.knob,
         target=intent.target,

@@ -48,9 +48,15 @@ class View:
         samples = self.samples(expr)
         if any(math.isnan(sample.value) for sample in samples):
             raise Fault(f"{expr.text}: not a number")
-        if not (self._query and self._query.present(expr, self._now)):
+        if not self._is_present(expr):
             raise Fault(f"waits for data of {', '.join(self._missing(expr))}")
         return Evidence(known=True, samples=samples)
+
+    def _is_present(self, expr: Expr) -> bool:
+        try:
+            return self._query is not None and self._query.present(expr, self._now)
+        except QueryError as error:
+            raise Fault(str(error)) from error
 
     def _missing(self, expr: Expr) -> list[str]:
         """The metrics of an expression that have no series; all of them if each has one, but not enough samples."""

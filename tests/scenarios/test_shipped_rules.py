@@ -297,3 +297,26 @@ def test_a_reload_forgets_what_a_rule_saw_under_another_condition(host: Host) ->
         run.engine.reload(config.loads(VETO.replace("kvm_veto", "kvm_ksm_run")), run.engine.policy)
         host.ksm("run", 0)
         assert [decision.rule for decision in run.tick(2) if decision.outcome == "written"] == []
+
+
+BROKEN_QUERY = """
+groups:
+  - name: g
+    rules:
+      - tune: cannot_be_evaluated
+        because: b
+        when: kvm_domain_balloon_actual_bytes * on () kvm_domain_balloon_usable_bytes > 0
+        set: {ksm.pages_to_scan: 150}
+      - tune: fine
+        because: b
+        when: kvm_ksm_run == 0
+        set: {ksm.run: 1}
+"""
+
+
+def test_a_query_that_fails_costs_its_own_rule(host: Host) -> None:
+    host.guests = {"a": Guest(), "b": Guest()}
+    with Run(host, rules=config.loads(BROKEN_QUERY)) as run:
+        run.tick()
+        assert "many" in run.faults["cannot_be_evaluated"][0]
+        assert (host.ksm("run"), host.ksm("pages_to_scan")) == (1, 100)
