@@ -14,6 +14,7 @@ from actuator.ledger import Intent, Ledger, LedgerError, Owned, Record, Released
 log = logging.getLogger("kvmtune-actuator")
 
 _POLL_SECONDS = 0.25
+_STEADY_SECONDS = 2.0
 # A knob that took this long to fail hangs: its other targets would each take as long.
 _HANG_SECONDS = 2.0
 
@@ -120,11 +121,22 @@ class Restorer:
         return now.low, f"only to {knob.unit.format(now.low)}, {now.low_because}"
 
     def _await(self, knob: Knob, owned: Owned, goal: Value, why: str) -> Restoration:
+        # A write of ours that was still on its way may move the value once more before it follows the last one.
+        is_moving = knob.settle_seconds > 0 and len(set(owned.written)) > 1
+        steady_seconds = _STEADY_SECONDS if is_moving else 0.0
         deadline = self._clock() + knob.settle_seconds
-        while (live := knob.live().get(owned.target)) is not None and not knob.is_ours(live.value, (goal,)):
-            if self._clock() >= deadline:
-                detail = f"asked for {knob.unit.format(goal)}, it reads {knob.unit.format(live.value)}"
-                return Restoration(owned, "failed", detail)
+        there_since: float | None = None
+        while (live := knob.live().get(owned.target)) is not None:
+            now = self._clock()
+            if not knob.is_ours(live.value, (goal,)):
+                there_since = None
+                if now >= deadline:
+                    detail = f"asked for {knob.unit.format(goal)}, it reads {knob.unit.format(live.value)}"
+                    return Restoration(owned, "failed", detail)
+            elif there_since is None:
+                there_since = now
+            if there_since is not None and now - there_since >= steady_seconds:
+                break
             self._sleep(_POLL_SECONDS)
         return Restoration(owned, "restored", why)
 

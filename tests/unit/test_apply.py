@@ -289,3 +289,17 @@ def test_a_knob_that_hangs_is_asked_once(host: Host) -> None:
     host.guest.live = hang  # type: ignore[method-assign]
     assert host.restore() == [("balloon.target", "failed")] * 3
     assert len(asked) == 1
+
+
+def test_restore_waits_until_a_balloon_that_was_on_its_way_stands_still(host: Host) -> None:
+    host.set(BALLOON, 100 * MIB)
+    host.restart()
+    # It is where it shall be, still follows the last command for a while, and comes back.
+    sizes = iter([256, 256, 256, 200, 230, *[256] * 20])
+
+    def live() -> dict[Target, Live]:
+        return {GUEST: Live(value=next(sizes) * MIB, low=0, identity="u")}
+
+    host.guest.live = live  # type: ignore[method-assign]
+    assert host.restore() == [("balloon.target", "restored")]
+    assert len(list(sizes)) == 11  # it looked on for 2 s after the dip
