@@ -1,26 +1,30 @@
-"""What one scrape reads from: the host's files and the newest answer of libvirt (pure)."""
+"""What one scrape reads: files of the host, its guests as /proc shows them, the newest answer of libvirt (pure)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
 
-from prometheus_client.core import Metric
-
+from exporter.table import Family
 from kvmhost.domains import Domain
 from kvmhost.fs import HostError, HostFS
+from kvmhost.guestdetails import GuestDetails
+from kvmhost.guests import GuestsSample
+from kvmhost.libvirt.snapshot import Snapshot
+from kvmhost.tuned import Tuned
 
 
 @dataclass(frozen=True, kw_only=True)
-class Snapshot:
-    """The newest answer of libvirt."""
+class Tuning:
+    """Other programs that tune this host."""
 
-    up: bool
-    """Whether the latest attempt to read from libvirt worked."""
-    read_seconds: float | None = None
-    """Unix time of the newest answer; None before the first."""
-    domains: tuple[Domain, ...] | None = None
-    """All active domains in that answer; None if there is none, or it is too old to be shown."""
+    read_seconds: float
+    """Unix time of the look at them."""
+    tuners: frozenset[str] | None
+    """Those of `kvmhost.tuners.TUNERS` that run; None if /proc does not show them."""
+    tuned: Tuned | None
+    """None on a host without tuned."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,9 +34,19 @@ class Scrape:
     fs: HostFS
     now: float
     libvirt: Snapshot
+    guests: GuestsSample
+    guest_details: Mapping[str, GuestDetails] = field(default_factory=dict)
+    """By the uuid of each guest; read in the background."""
+    tuning: Tuning | None = None
+    """Read in the background; None before the first look, and when that is too old to be shown."""
+
+    @cached_property
+    def domains(self) -> Mapping[str, Domain]:
+        """What libvirt says of each guest, by uuid; empty when its answer is missing or too old."""
+        return {domain.uuid: domain for domain in self.libvirt.domains or ()}
 
 
-Collect = Callable[[Scrape], Iterator[Metric | HostError]]
+Collect = Callable[[Scrape], Iterator[Family | HostError]]
 """Yields the metrics of one area, and an error in place of each that could not be read.
 
 What was yielded before an exception is still published.

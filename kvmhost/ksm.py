@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 
 from kvmhost import processes
@@ -41,6 +41,7 @@ class KsmCounts:
     """Bytes saved less bytes of metadata: below zero while merging costs more than it saves."""
 
 
+_SAVED = ("pages_sharing", "ksm_zero_pages")
 _NUMERIC_FILES = tuple(field.name for field in fields(KsmCounts))
 
 
@@ -51,29 +52,57 @@ class KsmState(KsmCounts):
     advisor_mode: str | None
     """The mode in force: `none` or `scan-time`; None on kernels without advisor (before 6.8)."""
     advisor_modes: tuple[str, ...]
-    unknown_files: tuple[str, ...]
-    """Files of a newer kernel that this module does not know."""
+    saved_pages: int | None
+    """Ordinary pages that would be in use without merging; what undoing all of it takes, too."""
     faults: tuple[HostError, ...]
     """Files that are there and could not be used; their values are None."""
 
 
 def read(fs: HostFS) -> KsmState | None:
     """All of the directory; None on a kernel without KSM. A bad file costs its own value only."""
-    present = fs.names(_DIRECTORY)
-    if not present:
-        return None
     numbers, faults = fs.integers(_DIRECTORY, _NUMERIC_FILES)
     try:
-        modes = _modes(fs)
+        modes = fs.choices(f"{_DIRECTORY}/advisor_mode")
     except HostError as fault:
         modes, faults = {}, (*faults, fault)
+    if not (numbers or modes or faults):
+        return None
     return KsmState(
         **numbers,
         advisor_mode=next((mode for mode, chosen in modes.items() if chosen), None),
         advisor_modes=tuple(modes),
-        unknown_files=tuple(sorted(set(present) - set(_NUMERIC_FILES) - {"advisor_mode"})),
+        saved_pages=_saved_pages(numbers, faults),
         faults=faults,
     )
+
+
+def run(fs: HostFS) -> int | None:
+    """What ksmd does: 0 nothing, 1 scan and merge, 2 undo all merging; None on a kernel without KSM."""
+    return fs.integer(f"{_DIRECTORY}/run")
+
+
+def unknown_files(fs: HostFS) -> tuple[str, ...]:
+    """Files of a newer kernel that this module does not know."""
+    return tuple(sorted(set(fs.names(_DIRECTORY)) - set(_NUMERIC_FILES) - {"advisor_mode"}))
+
+
+def saved_pages(fs: HostFS) -> int | None:
+    """Ordinary pages that undoing all merging would take; None on a kernel without KSM, `HostError` on a bad file."""
+    numbers, faults = fs.integers(_DIRECTORY, _SAVED)
+    for fault in faults:
+        raise fault
+    return _saved_pages(numbers, faults)
+
+
+def metadata_bytes(state: KsmState, page_size_bytes: int) -> int | None:
+    """What KSM's own records (rmap items, one for each page that it watches) cost; None before kernel 6.4.
+
+    `general_profit` is what is saved less this cost (general_profit_show in mm/ksm.c). The kernel gives its numbers
+    one by one, so while ksmd merges, this is off by what it merged in between.
+    """
+    if state.saved_pages is None or state.general_profit is None:
+        return None
+    return max(state.saved_pages * page_size_bytes - state.general_profit, 0)
 
 
 def ksmd_pid(fs: HostFS) -> int | None:
@@ -91,12 +120,8 @@ def ksmd_cpu_seconds(fs: HostFS, pid: int) -> float | None:
     return times[0] if times else None
 
 
-def _modes(fs: HostFS) -> dict[str, bool]:
-    """Each mode of `[none] scan-time`, True for the one in brackets; empty on kernels without advisor."""
-    path = f"{_DIRECTORY}/advisor_mode"
-    text = fs.text(path)
-    if text is None:
-        return {}
-    if not re.fullmatch(r"([\w-]+ )*\[[\w-]+\]( [\w-]+)*", text.strip()):
-        raise fs.malformed(path, "modes with the chosen one in brackets", text)
-    return {word.strip("[]"): word.startswith("[") for word in text.split()}
+def _saved_pages(numbers: Mapping[str, int], faults: Iterable[HostError]) -> int | None:
+    # A kernel without ksm_zero_pages (before 6.6) does not count them as profit either. A damaged file is not 0.
+    if "pages_sharing" not in numbers or any(fault.path.endswith(_SAVED) for fault in faults):
+        return None
+    return sum(numbers.get(name, 0) for name in _SAVED)

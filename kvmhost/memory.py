@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from kvmhost import hugepages
@@ -82,18 +83,28 @@ def read(fs: HostFS) -> MemoryState | None:
     text = fs.text(_MEMINFO)
     if text is None:
         return None
+    amounts, faults = amounts_bytes(fs, _MEMINFO, text, _FIELD_OF_LINE)
+    state = MemoryState(**amounts, faults=faults)
+    return state if "hugetlb_bytes" in amounts else replace(state, hugetlb_bytes=_in_pools_bytes(fs))
+
+
+def amounts_bytes(
+    fs: HostFS, path: str, text: str, field_of_line: Mapping[str, str], prefix: str = ""
+) -> tuple[dict[str, int], tuple[HostError, ...]]:
+    """The wanted lines `<prefix>MemFree: 4 kB` in `text` of the file `path`, by field; and what is malformed."""
     amounts: dict[str, int] = {}
     faults = []
     for line in text.splitlines():
-        name, _, value = line.partition(":")
-        field = _FIELD_OF_LINE.get(name)
+        name, _, value = line.removeprefix(prefix).partition(":")
+        field = field_of_line.get(name)
+        if field is None:
+            continue
         match = _KIB.fullmatch(value.strip())
-        if field and match:
+        if match:
             amounts[field] = int(match[1]) * 1024
-        elif field:
-            faults.append(fs.malformed(_MEMINFO, f"{name} in kB", line))
-    state = MemoryState(**amounts, faults=tuple(faults))
-    return state if "hugetlb_bytes" in amounts else replace(state, hugetlb_bytes=_in_pools_bytes(fs))
+        else:
+            faults.append(fs.malformed(path, f"{name} in kB", line))
+    return amounts, tuple(faults)
 
 
 def page_size_bytes(fs: HostFS) -> int | None:

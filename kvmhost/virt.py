@@ -6,44 +6,55 @@ are meant for `kvmhost.virtprocess`, which runs them in a process that can be ki
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
-from xml.etree import ElementTree
 
-from kvmhost import cpulist
-from kvmhost.domains import Balloon, Domain, Vcpu
+from kvmhost import domainxml
+from kvmhost.domains import Balloon, Domain
 
 SYSTEM_URI = "qemu:///system"
 
 # libvirt's own numbers (libvirt-domain.h, virterror.h), so that callers need not import it.
 AFFECT_LIVE = 1
 AFFECT_CONFIG = 2
+_ERR_NO_SUPPORT = 3
+ERR_SYSTEM = 38
 ERR_NO_DOMAIN = 42
+ERR_AUTH_FAILED = 45
 ERR_OPERATION_INVALID = 55
+ERR_AUTH_CANCELLED = 79
+ERR_ACCESS_DENIED = 88
+ERR_AUTH_UNAVAILABLE = 94
 
+_JOB_NONE = 0
 _ACTIVE = 1
 _NOWAIT = 1 << 29
+_XML_INACTIVE = 1 << 1
 _STATS_STATE = 1 << 0
 _STATS_BALLOON = 1 << 2
-_STATS_VCPU = 1 << 3
 
 STATES = ("nostate", "running", "blocked", "paused", "shutdown", "shutoff", "crashed", "pmsuspended")
 """Every value of `Domain.state`, in the order of virDomainState."""
-_VCPU_STATES = ("offline", "running", "blocked")
 
 _HINTS = {
     29: "this needs the read-write connection: run as root, or grant it by polkit",
     ERR_NO_DOMAIN: "it was shut down or migrated meanwhile",
     68: "the guest's QEMU process may be stuck: look at its state with ps",
-    88: "an access rule (polkit) refuses it to this user",
+    ERR_ACCESS_DENIED: "an access rule (polkit) refuses it to this user",
 }
 
-_INSTALL_HINT = "install it: `apt install libvirt-dev pkg-config gcc python3-dev`, `pip install 'kvmtune[libvirt]'`"
+_INSTALL_HINT = (
+    "install it: `apt install python3-libvirt` for the Debian package, else `pip install 'kvmtune[libvirt]'`, "
+    "which needs `apt install libvirt-dev pkg-config gcc python3-dev`"
+)
 _START_HINT = (
     "is libvirtd running? `apt install libvirt-daemon-system` or `systemctl start libvirtd`, then `virsh -c {uri} list`"
 )
 _PERMISSION_HINT = "add this user to the group libvirt, or use a read-only connection"
+_POLKIT_HINT = "polkit does not let this user: install kvmtune's rules for it (docs/privileges.md), or run as root"
+_POLKIT_ERRORS = (ERR_AUTH_FAILED, ERR_AUTH_CANCELLED, ERR_AUTH_UNAVAILABLE, ERR_ACCESS_DENIED)
 
 
 class VirtError(Exception):
@@ -78,9 +89,27 @@ def connect(uri: str, *, readonly: bool) -> Any:
     try:
         return libvirt.openReadOnly(uri) if readonly else libvirt.open(uri)
     except libvirt.libvirtError as error:
-        message = str(error)
-        hint = _PERMISSION_HINT if "Permission denied" in message else _START_HINT.format(uri=uri)
-        raise VirtUnavailable(f"cannot connect to {uri}: {message}", error.get_error_code(), hint) from error
+        message, code = str(error), error.get_error_code()
+        if code in _POLKIT_ERRORS:
+            hint = _POLKIT_HINT
+        else:
+            hint = _PERMISSION_HINT if "Permission denied" in message else _START_HINT.format(uri=uri)
+        raise VirtUnavailable(f"cannot connect to {uri}: {message}", code, hint) from error
+
+
+def start_event_loop() -> None:
+    """Run libvirt's events in a thread, for the rest of this process: only connections made later have any."""
+    try:
+        import libvirt
+    except ImportError:
+        return  # `connect` says so
+    libvirt.virEventRegisterDefaultImpl()
+
+    def run() -> None:
+        while libvirt.virEventRunDefaultImpl() == 0:
+            pass
+
+    threading.Thread(target=run, name="libvirt-events", daemon=True).start()
 
 
 def is_alive(conn: Any) -> bool:
@@ -104,36 +133,74 @@ def translated() -> Iterator[None]:
         raise VirtError(str(error), code, _HINTS.get(code, "")) from error
 
 
+def free_domain(conn: Any, uuid: str) -> Any:
+    """The domain, to be changed now; `VirtError` while a long job of it is under way: a migration, a save, a dump.
+
+    libvirt holds other changes back until then, for up to 30 s, and those of a guest that migrates may not arrive.
+    """
+    with translated():
+        domain = conn.lookupByUUIDString(uuid)
+    try:
+        with translated():
+            job = domain.jobInfo()[0]
+    except VirtError as error:
+        if error.code != _ERR_NO_SUPPORT:
+            raise
+        job = _JOB_NONE
+    if job != _JOB_NONE:
+        raise VirtError("libvirt is migrating, saving or dumping it", hint="it is left alone until that has ended")
+    return domain
+
+
 def read_domains(conn: Any) -> tuple[Domain, ...]:
     """All active domains, in one bulk call and one for the XML of each. `VirtError` if libvirt fails.
 
-    The bulk call costs four QEMU monitor commands a domain. It does not wait for a domain that is busy with
+    The bulk call costs two QEMU monitor commands a domain. It does not wait for a domain that is busy with
     another job, and leaves out what it would have had to ask: those fields are None.
     """
     with translated():
-        reports = conn.getAllDomainStats(_STATS_STATE | _STATS_BALLOON | _STATS_VCPU, _ACTIVE | _NOWAIT)
-    xmls = ((stats, _xml(domain)) for domain, stats in reports)
-    return tuple(domain_from(stats, xml) for stats, xml in xmls if xml is not None)
+        reports = conn.getAllDomainStats(_STATS_STATE | _STATS_BALLOON, _ACTIVE | _NOWAIT)
+    xmls = ((domain.ID(), stats, read_xml(domain)) for domain, stats in reports)
+    return tuple(domain_from(stats, xml, domain_id) for domain_id, stats, xml in xmls if xml is not None)
 
 
-def domain_from(stats: Mapping[str, object], xml: str) -> Domain:
-    """The domain that one dict of getAllDomainStats and its live XML describe (pure)."""
-    root = ElementTree.fromstring(xml)  # noqa: S314 - written by libvirtd, which we trust with far more
-    os_type = root.find("os/type")
+def domain_from(stats: Mapping[str, object], xml: str, domain_id: int = -1) -> Domain:
+    """The domain that one dict of getAllDomainStats and its live XML describe (pure); `domain_id` -1 is unknown."""
     return Domain(
-        name=root.findtext("name", ""),
-        uuid=root.findtext("uuid", ""),
-        id=int(root.get("id", "-1")),
-        state=_named(STATES, stats.get("state.state")) or STATES[0],
-        virt_type=root.get("type", ""),
-        machine=None if os_type is None else os_type.get("machine"),
-        balloon=_balloon(stats, root),
-        vcpus=tuple(_vcpus(stats, root)),
+        id=domain_id,
+        state=_state(stats),
+        config=domainxml.parse(xml),
+        balloon=_balloon(stats),
     )
 
 
-def _xml(domain: Any) -> str | None:
-    """The live XML, or None if the domain has ended since it was listed."""
+def list_states(conn: Any) -> list[tuple[Any, str]]:
+    """All active domains and their states. No QEMU is asked, so none can delay it."""
+    with translated():
+        reports = conn.getAllDomainStats(_STATS_STATE, _ACTIVE | _NOWAIT)
+    return [(domain, _state(stats)) for domain, stats in reports]
+
+
+def read_balloon(conn: Any, domain: Any, now: float) -> Balloon | None:
+    """The balloon of one domain, at unix time `now`; None if libvirt is busy with another job for it, or it ended.
+
+    Costs two QEMU monitor commands. It does not wait for another job, but without limit for a QEMU that hangs.
+    """
+    with translated():
+        reports = conn.domainListGetStats([domain], _STATS_BALLOON, _NOWAIT)
+    stats = reports[0][1] if reports else None
+    # Without the job, libvirt tells only the sizes that it knows itself; with it, at least the rss of QEMU as well.
+    # A driver that has no such statistics tells nothing (qemuDomainGetStatsBalloon in qemu_driver.c).
+    if stats is None or ("balloon.current" in stats and "balloon.rss" not in stats):
+        return None
+    return _balloon(stats, now)
+
+
+def read_xml(domain: Any) -> str | None:
+    """The live XML, or None if the domain has ended since it was listed.
+
+    No QEMU is asked, but since libvirt 11.0 it waits for another job of that domain, up to 30 s.
+    """
     try:
         with translated():
             return str(domain.XMLDesc())
@@ -143,7 +210,23 @@ def _xml(domain: Any) -> str | None:
         raise
 
 
-def _balloon(stats: Mapping[str, object], root: ElementTree.Element) -> Balloon:
+def read_persistent_xml(domain: Any) -> str | None:
+    """The XML that the domain will be started from next; None if there is none, or the domain has ended."""
+    try:
+        with translated():
+            # libvirt would give the live XML of a domain that is not persistent.
+            return str(domain.XMLDesc(_XML_INACTIVE)) if domain.isPersistent() else None
+    except VirtError as error:
+        if error.code == ERR_NO_DOMAIN:
+            return None
+        raise
+
+
+def _state(stats: Mapping[str, object]) -> str:
+    return _named(STATES, stats.get("state.state")) or STATES[0]
+
+
+def _balloon(stats: Mapping[str, object], read_seconds: float | None = None) -> Balloon:
     def count(key: str) -> int | None:
         value = stats.get(f"balloon.{key}")
         return value if isinstance(value, int) else None
@@ -153,46 +236,21 @@ def _balloon(stats: Mapping[str, object], root: ElementTree.Element) -> Balloon:
         return None if kib is None else kib * 1024
 
     return Balloon(
+        read_seconds=read_seconds,
         actual_bytes=size_bytes("current"),
         maximum_bytes=size_bytes("maximum"),
         unused_bytes=size_bytes("unused"),
         available_bytes=size_bytes("available"),
         usable_bytes=size_bytes("usable"),
         disk_caches_bytes=size_bytes("disk_caches"),
-        rss_bytes=size_bytes("rss"),
         swap_in_bytes=size_bytes("swap_in"),
         swap_out_bytes=size_bytes("swap_out"),
         major_faults=count("major_fault"),
         minor_faults=count("minor_fault"),
-        # libvirt says 0 for a guest that has never answered.
-        last_update_seconds=count("last-update") or None,
-        stats_period_seconds=_stats_period_seconds(root),
+        hugetlb_pgalloc=count("hugetlb_pgalloc"),
+        hugetlb_pgfail=count("hugetlb_pgfail"),
+        last_update_seconds=count("last-update"),
     )
-
-
-def _stats_period_seconds(root: ElementTree.Element) -> int | None:
-    device = root.find("devices/memballoon")
-    if device is None or device.get("model") == "none":
-        return None
-    stats = device.find("stats")
-    return 0 if stats is None else int(stats.get("period", "0"))
-
-
-def _vcpus(stats: Mapping[str, object], root: ElementTree.Element) -> Iterator[Vcpu]:
-    vcpu = root.find("vcpu")
-    if vcpu is None:
-        return
-    default = vcpu.get("cpuset")
-    pins = {pin.get("vcpu"): pin.get("cpuset") for pin in root.iterfind("cputune/vcpupin")}
-    # The list of single vCPUs is there only if they can be plugged in any order.
-    plugged = [one.get("id", "") for one in root.iterfind("vcpus/vcpu[@enabled='yes']")]
-    for index in plugged or map(str, range(int(vcpu.get("current") or vcpu.text or "0"))):
-        cpus = pins.get(index) or default
-        yield Vcpu(
-            index=int(index),
-            state=_named(_VCPU_STATES, stats.get(f"vcpu.{index}.state")),
-            configured_cpus=cpulist.parse(cpus) if cpus else None,
-        )
 
 
 def _named(names: tuple[str, ...], number: object) -> str | None:

@@ -1,20 +1,12 @@
 """A libvirt connection in a process of its own: a call can hang for ever, and ends only with its process.
 
-Parent and child talk over a socket pair: a request is the pickled `(fn, args)`, a reply the pickled
-`(ok, value or exception)`, each after its length. The child is a plain `python -m kvmhost.virtprocess`: one
-of multiprocessing would import the parent's main module again, and keep a process more.
+A request to the child is the pickled `(fn, args)`, a reply the pickled `(ok, value or exception)`.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
 import pickle
-import select
-import signal
-import socket
-import struct
-import subprocess
 import sys
 import threading
 import time
@@ -23,14 +15,12 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from kvmhost import virt
+from kvmhost import childprocess, virt
+from kvmhost.childprocess import ChildProcess
 from kvmhost.virt import VirtError, VirtTimeout, VirtUnavailable
 
 T = TypeVar("T")
 
-_LENGTH = struct.Struct("!Q")
-_PART_BYTES = 1 << 20
-_KILL_SECONDS = 1.0
 _READONLY = "readonly"
 _BUSY_HINT = "libvirtd or a guest's QEMU process may be stuck: try `virsh list`"
 
@@ -46,7 +36,7 @@ class VirtProcess:
         self.uri = uri or virt.SYSTEM_URI
         self.readonly = readonly
         self._one_call = threading.Lock()
-        self._child: _Child | None = None
+        self._child: ChildProcess | None = None
         self._closed = False
 
     def call(self, fn: Callable[..., T], *args: object, timeout_s: float) -> T:
@@ -71,6 +61,11 @@ class VirtProcess:
         if ok:
             return answer  # type: ignore[no-any-return]
         raise answer
+
+    def warm_up(self, timeout_s: float) -> None:
+        """Have a child that is connected, so that the next call takes no longer than libvirt does; as `call`."""
+        if self._child is None or not self._child.is_running():
+            self.call(virt.is_alive, timeout_s=timeout_s)
 
     def close(self) -> None:
         """End the child at once. A call in flight, and any later one, raises `VirtUnavailable`."""
@@ -97,7 +92,9 @@ class VirtProcess:
         if self._child is None or self._closed:
             raise VirtUnavailable(f"the connection to {self.uri} is closed")
         try:
-            return self._child.ask(request, deadline)
+            # Nearly no time is left after a wait for another call, but 0 would mean not to wait at all.
+            self._child.channel.send(request, max(deadline - time.monotonic(), 0.001))
+            return self._child.channel.receive(max(deadline - time.monotonic(), 0.001))
         except (EOFError, ConnectionError) as error:
             self._drop()
             raise VirtUnavailable(
@@ -108,9 +105,10 @@ class VirtProcess:
             self._drop()
             raise
 
-    def _start(self) -> _Child:
+    def _start(self) -> ChildProcess:
+        mode = _READONLY if self.readonly else "readwrite"
         try:
-            return _Child(self.uri, readonly=self.readonly)
+            return ChildProcess("kvmhost.virtprocess", self.uri, mode)
         except OSError as error:
             raise VirtUnavailable(f"cannot start a process to talk to {self.uri}: {error}") from error
 
@@ -118,61 +116,6 @@ class VirtProcess:
         if self._child:
             self._child.close()
         self._child = None
-
-
-class _Child:
-    """The parent's side of one child process."""
-
-    def __init__(self, uri: str, *, readonly: bool) -> None:
-        mode = _READONLY if readonly else "readwrite"
-        self._channel, theirs = socket.socketpair()
-        with theirs:
-            self._process = subprocess.Popen(  # noqa: S603 - our own module, no shell
-                [sys.executable, "-P", "-m", "kvmhost.virtprocess", uri, mode],
-                stdin=theirs.fileno(),
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-                process_group=0,  # a terminal's Ctrl-C is for the parent, which decides when the child ends
-            )
-
-    def is_running(self) -> bool:
-        return self._process.poll() is None
-
-    def ask(self, request: bytes, deadline: float) -> bytes:
-        """The reply to a request. `TimeoutError`; `EOFError` or `ConnectionError` if the child has ended."""
-        self._channel.settimeout(max(deadline - time.monotonic(), 0.001))
-        _send(self._channel, request)
-        return _receive(self._channel)
-
-    def kill(self) -> None:
-        """End the process. Another thread's `ask` then ends by `EOFError`; so the socket stays open."""
-        self._process.kill()
-        # One that the kernel cannot interrupt (state D) ends when it can: waiting for that would hang us, too.
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(_KILL_SECONDS)
-
-    def close(self) -> None:
-        self.kill()
-        self._channel.close()
-
-
-def _send(channel: socket.socket, message: bytes) -> None:
-    channel.sendall(_LENGTH.pack(len(message)) + message)
-
-
-def _receive(channel: socket.socket) -> bytes:
-    """The next message; `EOFError` if the other side has closed."""
-    (length,) = _LENGTH.unpack(_receive_bytes(channel, _LENGTH.size))
-    return _receive_bytes(channel, length)
-
-
-def _receive_bytes(channel: socket.socket, count: int) -> bytes:
-    data = bytearray()
-    while len(data) < count:
-        part = channel.recv(min(count - len(data), _PART_BYTES))
-        if not part:
-            raise EOFError
-        data += part
-    return bytes(data)
 
 
 class _Connection:
@@ -217,28 +160,13 @@ def _failure(error: Exception) -> bytes:
     return reply
 
 
-def _end_with_parent(channel: socket.socket) -> None:
-    """Ends this process when the parent has, also in the middle of a call.
-
-    PR_SET_PDEATHSIG would not do: it already fires when the *thread* that started this process ends.
-    """
-    hangup = select.poll()
-    hangup.register(channel, 0)
-    hangup.poll()
-    os._exit(0)
-
-
 def _serve(uri: str, *, readonly: bool) -> None:
-    """Answer requests on standard input, a socket, until the parent closes it."""
-    # Only the parent ends this process: at a shutdown of the service it may still need it to put things back.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    channel = socket.socket(fileno=0)
-    threading.Thread(target=_end_with_parent, args=(channel,), daemon=True).start()
+    """Answer requests until the parent closes the channel."""
+    channel = childprocess.parent()
     connection = _Connection(uri, readonly=readonly)
     with contextlib.suppress(EOFError, ConnectionError):  # the parent has ended, and so do we
         while True:
-            _send(channel, _answer(connection, _receive(channel)))
+            channel.send(_answer(connection, channel.receive()))
 
 
 if __name__ == "__main__":

@@ -16,9 +16,9 @@ class Address(NamedTuple):
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{host}:{self.port}"
 
-    def local(self, port: int) -> Address:
-        """The address to connect to from this machine, with the port that a 0 became."""
-        return Address("localhost" if self.host in _ALL else self.host, port)
+    def local(self) -> Address:
+        """The address to connect to from this machine."""
+        return Address("localhost" if self.host in _ALL else self.host, self.port)
 
     def resolve(self) -> tuple[socket.AddressFamily, str]:
         """Address family and numeric address to bind to; `OSError` if the name is unknown. May ask DNS."""

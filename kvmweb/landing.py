@@ -7,6 +7,7 @@ from html import escape
 _OWN_LINKS = (
     ("/metrics", "the metrics, for Prometheus"),
     ("/-/healthy", "answers while the process is alive"),
+    ("/-/ready", "says whether it has started, or what it waits for"),
 )
 
 _PAGE = """\

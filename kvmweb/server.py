@@ -1,155 +1,167 @@
-"""A small HTTP server in a thread: `/metrics`, a landing page, `/-/healthy`, and nothing else."""
+"""The web server of both programs: `/metrics`, a landing page, `/-/healthy`, `/-/ready`, and nothing else."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
 import logging
+import selectors
 import socket
-import sys
 import threading
-from collections.abc import Iterator
-from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from socketserver import TCPServer
+import time
+from collections.abc import Iterator, Sequence
 
-from prometheus_client.exposition import choose_encoder
-from prometheus_client.registry import Collector
+from kvmweb import landing, listeners
+from kvmweb.arguments import WebFlags
+from kvmweb.connection import Connection
+from kvmweb.conversation import Conversation, Limits
+from kvmweb.gate import Gate
+from kvmweb.listeners import WebError
+from kvmweb.page import Render
+from kvmweb.site import Ready, Site
 
-from kvmweb import landing
-from kvmweb.address import Address, parse
+__all__ = ["Limits", "WebError", "serve"]
 
-REQUEST_SECONDS = 10.0
-"""What a request may take from connecting to the last byte: a slow client costs one thread for that long."""
-
-_TEXT = "text/plain; charset=utf-8"
+_OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+_LEAST_SECONDS = 0.1
+"""What every client gets of our patience, also when all places are taken."""
+_PAUSE_SECONDS = 0.05
+_GRACE_SECONDS = 2.0
 
 _LOG = logging.getLogger(__name__)
 
 
-class WebError(Exception):
-    """The server cannot listen: where, why, and the next step."""
-
-
 @contextlib.contextmanager
 def serve(
-    address: str,
-    metrics: Collector,
+    flags: WebFlags,
+    render: Render,
     *,
     title: str,
     version: str,
     summary: str = "",
     links: tuple[tuple[str, str], ...] = (),
-) -> Iterator[str]:
-    """Serve inside the `with` block, which gets the URL of the landing page, as seen from this machine.
+    ready: Ready = lambda: None,
+    limits: Limits = Limits(),  # noqa: B008 - it is frozen
+) -> Iterator[tuple[str, ...]]:
+    """Serve inside the `with` block, which gets the URLs of the landing page, as seen from this machine.
 
-    `metrics` is collected anew at each scrape, in several threads at once when scrapes overlap. The landing page
-    shows title, version, summary and, beyond its own pages, `links` as `(url, meaning)`. Raises `ValueError` for an
-    address that `kvmweb.address.parse` refuses, and `WebError` if it cannot be listened on.
+    `render` is called for each scrape, in several threads at once when scrapes overlap. The landing page shows title,
+    version, summary and, beyond its own pages, `links` as `(url, meaning)`. Raises `WebError` if it cannot listen,
+    `InvalidConfig` for a bad configuration file, and `ValueError` for an address that `kvmweb.address.parse` refuses.
     """
-    listen = parse(address)
+    gate = Gate(flags.config_file)
     page = landing.html(title=title, version=version, summary=summary, links=links)
+    conversation = Conversation(gate, Site(landing=page, render=render, ready=ready), limits)
+    sockets = listeners.passed() if flags.systemd_socket else listeners.bound(flags.listen_addresses)
+    scheme = "http" if gate.config.tls is None else "https"
+    urls = tuple(listeners.url(one, scheme) for one in sockets)
+    server = _Server(sockets, conversation, limits.connections)
+    server.start()
     try:
-        server = _Server(listen, metrics, page)
-    except OSError as error:
-        raise WebError(f"cannot listen on {listen}: {error.strerror}; {_next_step(listen, error)}") from error
-    # The interval is how long the end of the block may have to wait.
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, name="web", daemon=True)
-    thread.start()
-    try:
-        yield f"http://{listen.local(server.server_port)}/"
+        yield urls
     finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+        server.stop()
 
 
-def _next_step(address: Address, error: OSError) -> str:
-    if error.errno == errno.EADDRINUSE:
-        return f"stop what uses it (`ss -ltnp sport = :{address.port}`) or choose another --web.listen-address"
-    return "choose another --web.listen-address"
+class _Server:
+    """The thread that accepts connections, and those that serve them."""
 
+    def __init__(self, sockets: Sequence[socket.socket], conversation: Conversation, most_connections: int) -> None:
+        self._sockets = sockets
+        self._conversation = conversation
+        self._places = threading.Semaphore(most_connections)
+        self._lock = threading.Lock()
+        self._connections: dict[threading.Thread, Connection] = {}
+        self._stopping = threading.Event()
+        self._wakened, self._waker = socket.socketpair()
+        self._acceptor = threading.Thread(target=self._accept, name="web", daemon=True)
+        self._is_exhausted = False
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 128
+    def start(self) -> None:
+        self._acceptor.start()
 
-    def __init__(self, address: Address, metrics: Collector, page: bytes) -> None:
-        self.metrics = metrics
-        self.page = page
-        self.address_family, host = address.resolve()
-        super().__init__((host, address.port), _Handler)
+    def stop(self) -> None:
+        """Accept no more, cut all clients off, and wait for their threads, though not for one that hangs."""
+        self._stopping.set()
+        self._waker.send(b"x")
+        self._acceptor.join()
+        listeners.closed((*self._sockets, self._wakened, self._waker))
+        with self._lock:
+            connections = dict(self._connections)
+        for connection in connections.values():
+            connection.cut_off()
+        deadline = time.monotonic() + _GRACE_SECONDS
+        for thread in connections:
+            thread.join(max(deadline - time.monotonic(), 0))
 
-    def server_bind(self) -> None:
-        if self.address_family == socket.AF_INET6:
-            self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-        # HTTPServer's own would look up the name of the address, which takes a minute on a host with broken DNS.
-        TCPServer.server_bind(self)
-        self.server_port = self.server_address[1]
+    def _accept(self) -> None:
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._wakened, selectors.EVENT_READ)
+            for listener in self._sockets:
+                listener.setblocking(False)
+                selector.register(listener, selectors.EVENT_READ)
+            while not self._stopping.is_set():
+                for key, _ in selector.select():
+                    if key.fileobj is not self._wakened and isinstance(key.fileobj, socket.socket):
+                        self._accept_from(key.fileobj)
 
-    def handle_error(self, request: object, client_address: object) -> None:
-        error = sys.exception()
-        if not isinstance(error, OSError):  # that would be a client that went away, or was cut off
-            _LOG.error("request from %s failed", client_address, exc_info=error)
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: _Server
-    server_version = "kvmtune"
-    sys_version = ""
-
-    def setup(self) -> None:
-        super().setup()
-        # A timeout of the socket would not do: it starts anew with each byte that a slow client sends.
-        self._deadline = threading.Timer(REQUEST_SECONDS, self._cut_off)
-        self._deadline.daemon = True
-        self._deadline.start()
-
-    def finish(self) -> None:
-        self._deadline.cancel()
-        super().finish()
-
-    def do_GET(self) -> None:
-        match self.path.partition("?")[0]:
-            case "/metrics":
-                self._metrics()
-            case "/":
-                self._answer(HTTPStatus.OK, self.server.page, "text/html; charset=utf-8")
-            case "/-/healthy":
-                self._answer(HTTPStatus.OK, b"Healthy\n")
-            case _:
-                self._answer(HTTPStatus.NOT_FOUND, b"Not found: try /metrics\n")
-
-    do_HEAD = do_GET  # noqa: N815 - the names that http.server calls
-
-    def _refuse(self) -> None:
-        self._answer(HTTPStatus.METHOD_NOT_ALLOWED, b"Use GET or HEAD\n")
-
-    do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = _refuse  # noqa: N815 - as above
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class calls it so
-        """Nothing: a line for each scrape would drown all others."""
-
-    def _metrics(self) -> None:
-        encode, content_type = choose_encoder(self.headers.get("Accept", ""))
+    def _accept_from(self, listener: socket.socket) -> None:
         try:
-            body = encode(self.server.metrics)
-        except Exception as error:  # noqa: BLE001 - the scraper must get an answer, and the log the cause
-            _LOG.error("cannot collect metrics", exc_info=error)
-            self._answer(HTTPStatus.INTERNAL_SERVER_ERROR, b"Cannot collect metrics: the log says why\n")
+            accepted, address = listener.accept()
+        except OSError as error:
+            if error.errno in _OUT_OF_RESOURCES:
+                self._complain(error)
+                self._cut_off_slowest()
+                self._stopping.wait(_PAUSE_SECONDS)  # since it stays ready, and this would be a busy loop
+            return  # else the client went away
+        try:
+            self._begin(Connection(accepted, address[0] if isinstance(address, tuple) else ""))
+        except OSError:  # it went away
+            accepted.close()
+
+    def _begin(self, connection: Connection) -> None:
+        has_place = self._places.acquire(blocking=False)
+        while not has_place:
+            if self._stopping.is_set():
+                connection.close()
+                return
+            # If all wait for us, this one does so, too: that takes no longer than a scrape may.
+            self._cut_off_slowest()
+            has_place = self._places.acquire(timeout=_PAUSE_SECONDS)
+        thread = threading.Thread(target=self._serve, args=(connection,), name="web client", daemon=True)
+        with self._lock:
+            self._connections[thread] = connection
+        try:
+            thread.start()
+        except RuntimeError as error:  # no more threads
+            self._complain(error)
+            self._end(thread, connection)
         else:
-            self._answer(HTTPStatus.OK, body, content_type)
+            self._is_exhausted = False
 
-    def _answer(self, status: HTTPStatus, body: bytes, content_type: str = _TEXT) -> None:
-        self.send_response(status)
-        self.send_header("Content-Type", content_type)
-        self.send_header("Content-Length", str(len(body)))
-        if status is HTTPStatus.METHOD_NOT_ALLOWED:
-            self.send_header("Allow", "GET, HEAD")
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
+    def _serve(self, connection: Connection) -> None:
+        try:
+            self._conversation.hold(connection)
+        except OSError:  # the client went away, was too slow, or was cut off
+            connection.cut_off()
+        except Exception as error:  # noqa: BLE001 - this client is lost, the others must not be
+            _LOG.error("a request from %s failed", connection.client or "a local socket", exc_info=error)
+        finally:
+            self._end(threading.current_thread(), connection)
 
-    def _cut_off(self) -> None:
-        with contextlib.suppress(OSError):  # it may end by itself just now
-            self.connection.shutdown(socket.SHUT_RDWR)
+    def _end(self, thread: threading.Thread, connection: Connection) -> None:
+        connection.close()
+        with self._lock:
+            del self._connections[thread]
+        self._places.release()
+
+    def _cut_off_slowest(self) -> None:
+        with self._lock:
+            slowest = min(self._connections.values(), key=lambda one: one.waits_since, default=None)
+        if slowest is not None and slowest.waits_since < time.monotonic() - _LEAST_SECONDS:
+            slowest.cut_off()
+
+    def _complain(self, error: Exception) -> None:
+        if not self._is_exhausted:
+            _LOG.error("cannot serve more clients: %s; raise LimitNOFILE= or TasksMax= of the service", error)
+        self._is_exhausted = True

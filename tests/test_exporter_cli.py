@@ -17,6 +17,7 @@ import pytest
 from exporter.arguments import VERSION
 from tests.golden import normalised
 from tests.host import FIXTURES
+from tests.programs import wait_until
 from tests.unit.test_virt import needs_libvirt
 
 COMMAND = (sys.executable, "-m", "exporter")
@@ -62,6 +63,7 @@ def refused(*arguments: str) -> tuple[int, str]:
 def test_serves_a_host_and_stops_cleanly(stop: signal.Signals) -> None:
     host = FIXTURES / "old-kernel"
     with running(host) as (process, url):
+        wait_until(lambda: "\nkvm_tuner_active{" in fetched(url), "other tuners have been looked for")
         page = normalised(fetched(url)).replace(f'version="{VERSION}"', 'version="0"')
         process.send_signal(stop)
         assert process.wait(timeout=10) == 0
@@ -87,17 +89,27 @@ def test_its_pages() -> None:
         top = url.removesuffix("metrics")
         assert "kvmtune-exporter" in fetched(top)
         assert fetched(f"{top}-/healthy") == "Healthy\n"
+        assert status_of(f"{top}-/ready") == 503  # libvirt does not answer
         assert status_of(f"{top}favicon.ico") == 404
         assert status_of(url, method="POST") == 405
+
+
+def test_a_collector_can_be_switched_off() -> None:
+    with running(FIXTURES / "ordinary", "--no-collector.ksm") as (_, url):
+        page = fetched(url)
+    assert "\nkvm_ksm_" not in page
+    assert 'kvm_collector_success{collector="ksm"}' not in page
+    assert "\nkvm_memory_total_bytes " in page
 
 
 @needs_libvirt
 def test_guests_are_shown_as_soon_as_libvirt_has_answered() -> None:
     with running(FIXTURES / "ordinary", "--libvirt.uri=test:///default") as (process, url):
         assert process.stderr
-        assert "libvirt answers: active domains: 1" in process.stderr.readline()
+        assert any("libvirt answers: active domains: 1" in line for line in process.stderr)
         page = fetched(url)
-    assert "\nkvm_libvirt_up 1.0\n" in page
+        assert fetched(f"{url.removesuffix('metrics')}-/ready") == "Ready\n"
+    assert "\nkvm_libvirt_up 1\n" in page
     assert 'kvm_domain_info{domain="test",' in page
 
 
@@ -115,7 +127,7 @@ def test_a_libvirt_that_never_answers_delays_neither_a_scrape_nor_the_end(tmp_pa
                 page = fetched(url, timeout_seconds=2)
                 process.terminate()
                 assert process.wait(timeout=2) == 0
-    assert "\nkvm_libvirt_up 0.0\n" in page
+    assert "\nkvm_libvirt_up 0\n" in page
     assert "\nkvm_memory_total_bytes " in page
 
 
@@ -126,13 +138,16 @@ def test_a_libvirt_that_never_answers_delays_neither_a_scrape_nor_the_end(tmp_pa
         ("--libvirt.interval=-1s", "'-1s' is not a duration"),
         ("--libvirt.interval=0s", "'0s' is no pause"),
         ("--libvirt.interval=99999d", "'99999d' is too long"),
-        ("--libvirt.max-age=1s", "--libvirt.max-age must be more than --libvirt.interval"),
+        ("--libvirt.stats-interval=500ms", "--libvirt.stats-interval must not be less than --libvirt.interval"),
+        ("--libvirt.max-age=5s", "--libvirt.max-age must be more than --libvirt.stats-interval"),
         ("--web.listen-address=9752", "'9752' is not an address: write it like 127.0.0.1:9752"),
         ("--web.listen-address=localhost:99999", "'localhost:99999' has no valid port"),
         ("--web.listen-address=a..b:9752", "'a..b:9752' has no valid host name"),
         ("--path.rootfs=/nonexistent", "'/nonexistent' is not a directory"),
         ("--path.rootfs=", "'' is not a directory"),
+        ("--path.rootfs=/etc", "'/etc' has no proc: give the directory where the host's / is mounted"),
         ("--path.root=/", "unrecognized arguments: --path.root=/"),
+        ("--no-collector.nonsense", "unrecognized arguments: --no-collector.nonsense"),
         ("--no-such-flag", "unrecognized arguments: --no-such-flag"),
     ],
 )
@@ -140,6 +155,16 @@ def test_a_bad_flag_is_refused(flag: str, says: str) -> None:
     status, message = refused(flag)
     assert status == 2
     assert says in message
+
+
+def test_a_bad_web_configuration_is_refused_with_all_its_mistakes(tmp_path: Path) -> None:
+    file = tmp_path / "web.yml"
+    file.write_text("basic_auth_users: {a: b}\nrate_limits: {}\n")
+    done = subprocess.run(
+        (*COMMAND, "--web.config.file", file, NO_LIBVIRT), capture_output=True, text=True, timeout=30, check=False
+    )
+    assert done.returncode == 2
+    assert [line.split(": ")[0] for line in done.stderr.splitlines()] == [f"{file}:1:23", f"{file}:2:1", "problems"]
 
 
 def test_a_port_in_use() -> None:

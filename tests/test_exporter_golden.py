@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
+from tests import metricsdoc
 from tests.golden import HOSTS, rendered
 
 
@@ -27,3 +29,13 @@ def test_the_hosts_that_must_be_covered_are_there() -> None:
         "two-numa-nodes",
         "unreadable-files",
     }
+
+
+@pytest.mark.parametrize("module", metricsdoc.MODULES.values(), ids=metricsdoc.MODULES)
+def test_some_host_has_each_metric(module: ModuleType) -> None:
+    missing = set(metricsdoc.rows(module)) - set(metricsdoc.shown())
+    assert not missing, "a fixture host must show them, also to their reader in docs/metrics.md"
+
+
+def test_the_reference_of_metrics_is_up_to_date() -> None:
+    assert metricsdoc.PAGE.read_text() == metricsdoc.written(), "`make golden` writes it anew"

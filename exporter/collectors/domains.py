@@ -1,151 +1,141 @@
-"""Domains (guests) as libvirt reports them: state and balloon, with the age of what is reported."""
+"""Domains (guests) as libvirt knows them: what they are, their state, and what memory they were given."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
-from prometheus_client.core import Metric
-
-from exporter.scrape import Scrape, Snapshot
-from exporter.table import Row, counter, families, gauge, info, state_set
-from kvmhost.domains import Balloon, Domain
+from exporter.kept import Kept
+from exporter.scrape import Scrape
+from exporter.table import Family, Labels, Row, gauge, info, state_set
+from kvmhost import cpulist
+from kvmhost.domains import DomainConfig, MemoryDevice
 from kvmhost.fs import HostError
+from kvmhost.units import format_bytes
 from kvmhost.virt import STATES
 
 
-@dataclass(frozen=True)
-class _Guest:
-    domain: Domain
-    now: float
-
-    @property
-    def balloon(self) -> Balloon:
-        return self.domain.balloon
-
-
-def _stats_age_seconds(guest: _Guest) -> float | None:
-    updated = guest.balloon.last_update_seconds
-    # libvirt cuts the time to whole seconds, and the clock may have been set back since.
-    return None if updated is None else max(guest.now - updated, 0.0)
-
-
-def _used_bytes(guest: _Guest) -> int | None:
-    available, usable = guest.balloon.available_bytes, guest.balloon.usable_bytes
-    return None if available is None or usable is None else available - usable
+def _info(config: DomainConfig) -> Labels:
+    backing = config.memory_backing
+    return (
+        config.title or "",
+        config.os or "",
+        config.virt_type,
+        config.machine or "",
+        config.cpu_mode or "",
+        backing.kind,
+        _hugepage_sizes(config),
+        backing.access or "",
+        backing.allocation or "",
+        _yes(backing.nosharepages),
+        _yes(backing.locked),
+        *_numa(config),
+    )
 
 
-TABLE: tuple[Row[_Guest], ...] = (
+def _hugepage_sizes(config: DomainConfig) -> str:
+    sizes = sorted({pages.size_bytes or 0 for pages in config.memory_backing.hugepages})
+    return ",".join(format_bytes(size).replace(" ", "") if size else "default" for size in sizes)
+
+
+def _numa(config: DomainConfig) -> tuple[str, str]:
+    modes = sorted({policy.mode for policy in config.numa_policies})
+    nodes = [policy.host_nodes for policy in config.numa_policies if policy.host_nodes is not None]
+    return ",".join(modes), cpulist.format(frozenset[int]().union(*nodes))
+
+
+def _yes(holds: bool) -> str:
+    return "yes" if holds else "no"
+
+
+CONFIG_TABLE: tuple[Row[DomainConfig], ...] = (
     info(
         "kvm_domain_info",
-        "An active domain: how it is virtualised (kvm, or qemu for emulation) and its machine type.",
-        ("virt_type", "machine"),
-        lambda guest: (guest.domain.virt_type, guest.domain.machine or ""),
+        "An active domain, in words: its title, its operating system by libosinfo, how it is virtualised (kvm, or qemu"
+        " for emulation), and what its memory is made of and where on the host it may be.",
+        (
+            "title",
+            "os",
+            "virt_type",
+            "machine",
+            "cpu_mode",
+            "memory_backing",
+            "hugepage_size",
+            "memory_access",
+            "memory_allocation",
+            "nosharepages",
+            "memory_locked",
+            "numa_mode",
+            "numa_nodes",
+        ),
+        _info,
     ),
+    gauge(
+        "kvm_domain_memory_configured_bytes",
+        "All memory that the guest can have as it is now, memory devices included (XML element memory).",
+        lambda config: config.memory_bytes,
+    ),
+    gauge(
+        "kvm_domain_memory_configured_max_bytes",
+        "What memory_configured can become by plugging in memory devices (maxMemory); absent if none can be.",
+        lambda config: config.memory_max_bytes,
+    ),
+    gauge(
+        "kvm_domain_memory_hard_limit_bytes",
+        "Memory at which the kernel kills the domain's QEMU process (memtune hard_limit); absent if there is no limit.",
+        lambda config: config.memory_hard_limit_bytes,
+    ),
+)
+
+STATE_TABLE: tuple[Row[str], ...] = (
     state_set(
         "kvm_domain_state",
         "State of the domain: 1 for the one that it is in.",
         "state",
-        lambda guest: {state: state == guest.domain.state for state in STATES},
+        lambda current: {state: state == current for state in STATES},
+    ),
+)
+
+VIRTIO_MEM_TABLE: tuple[Row[MemoryDevice], ...] = (
+    gauge(
+        "kvm_domain_virtio_mem_size_bytes",
+        "Most memory that this virtio-mem device can give to the guest.",
+        lambda device: device.size_bytes,
     ),
     gauge(
-        "kvm_domain_balloon_actual_bytes",
-        "Memory that the balloon leaves to the guest now.",
-        lambda guest: guest.balloon.actual_bytes,
+        "kvm_domain_virtio_mem_requested_bytes",
+        "Memory that the guest shall take of this virtio-mem device.",
+        lambda device: device.requested_bytes,
     ),
     gauge(
-        "kvm_domain_balloon_maximum_bytes",
-        "Memory of the guest with an empty balloon.",
-        lambda guest: guest.balloon.maximum_bytes,
-    ),
-    gauge(
-        "kvm_domain_balloon_unused_bytes",
-        "Memory that the guest has no use for at all (its MemFree).",
-        lambda guest: guest.balloon.unused_bytes,
-    ),
-    gauge(
-        "kvm_domain_balloon_available_bytes",
-        "All memory that the guest's kernel manages (its MemTotal).",
-        lambda guest: guest.balloon.available_bytes,
-    ),
-    gauge(
-        "kvm_domain_balloon_usable_bytes",
-        "Memory that the guest could give away without swapping (its MemAvailable).",
-        lambda guest: guest.balloon.usable_bytes,
-    ),
-    gauge(
-        "kvm_domain_balloon_disk_caches_bytes",
-        "Memory that the guest uses for disk caches, and could reclaim.",
-        lambda guest: guest.balloon.disk_caches_bytes,
-    ),
-    gauge(
-        "kvm_domain_balloon_rss_bytes",
-        "Host memory that the domain's QEMU process holds, pages shared with others included.",
-        lambda guest: guest.balloon.rss_bytes,
-    ),
-    counter(
-        "kvm_domain_balloon_swap_in_bytes_total",
-        "Memory that the guest read back from its own swap.",
-        lambda guest: guest.balloon.swap_in_bytes,
-    ),
-    counter(
-        "kvm_domain_balloon_swap_out_bytes_total",
-        "Memory that the guest wrote to its own swap.",
-        lambda guest: guest.balloon.swap_out_bytes,
-    ),
-    counter(
-        "kvm_domain_balloon_major_faults_total",
-        "Page faults in the guest that needed its disk.",
-        lambda guest: guest.balloon.major_faults,
-    ),
-    counter(
-        "kvm_domain_balloon_minor_faults_total",
-        "Page faults in the guest that did not need its disk.",
-        lambda guest: guest.balloon.minor_faults,
-    ),
-    gauge(
-        "kvm_domain_balloon_stats_age_seconds",
-        "How long ago the balloon driver in the guest last answered; absent if it never has.",
-        _stats_age_seconds,
-    ),
-    gauge(
-        "kvm_domain_balloon_stats_period_seconds",
-        "How often libvirt asks the balloon driver in the guest; 0 is never.",
-        lambda guest: guest.balloon.stats_period_seconds,
-    ),
-    gauge(
-        "kvm_domain_memory_used_bytes",
-        "The guest's working set: available minus usable.",
-        _used_bytes,
+        "kvm_domain_virtio_mem_current_bytes",
+        "Memory that the guest does take of this virtio-mem device; if it is not what is requested, the guest is busy"
+        " with it or cannot give it back.",
+        lambda device: device.current_bytes,
     ),
 )
 
 
-def _data_age_seconds(scrape: Scrape) -> float | None:
-    read = scrape.libvirt.read_seconds
-    return None if read is None else max(scrape.now - read, 0.0)
+_LABELS = ("domain", "uuid")
 
 
-LIBVIRT_TABLE: tuple[Row[Scrape], ...] = (
-    gauge(
-        "kvm_libvirt_up",
-        "1 if the latest attempt to read the domains from libvirt worked.",
-        lambda scrape: scrape.libvirt.up,
-    ),
-    gauge(
-        "kvm_libvirt_data_age_seconds",
-        "How long ago libvirt last answered; the data of domains is withheld when it is too old.",
-        _data_age_seconds,
-    ),
-)
+class DomainsCollector:
+    """Every active domain of the newest answer of libvirt."""
 
+    def __init__(self) -> None:
+        self._configs = Kept(CONFIG_TABLE, _LABELS)
+        self._states = Kept(STATE_TABLE, _LABELS)
+        self._virtio_mems = Kept(VIRTIO_MEM_TABLE, (*_LABELS, "device"))
 
-def collect(scrape: Scrape) -> Iterator[Metric | HostError]:
-    """Every active domain of the newest snapshot, and how it came about."""
-    yield from families(LIBVIRT_TABLE, [((), scrape)])
-    guests = [((domain.name, domain.uuid), _Guest(domain, scrape.now)) for domain in _domains(scrape.libvirt)]
-    yield from families(TABLE, guests, labels=("domain", "uuid"))
-
-
-def _domains(snapshot: Snapshot) -> tuple[Domain, ...]:
-    return snapshot.domains or ()
+    def __call__(self, scrape: Scrape) -> Iterator[Family | HostError]:
+        guests = [((domain.name, domain.uuid), domain) for domain in scrape.libvirt.domains or ()]
+        yield from self._configs.families((labels, domain.config) for labels, domain in guests)
+        yield from self._states.families((labels, domain.state) for labels, domain in guests)
+        yield from self._virtio_mems.families(
+            ((*labels, device.name), device)
+            for labels, domain in guests
+            for device in domain.config.memory_devices
+            if device.model == "virtio-mem"
+        )
+        for (name, _), domain in guests:
+            for fault in domain.config.faults:
+                yield HostError(f"XML of the domain {name}", fault, f"look at it with virsh dumpxml {name}")

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from prometheus_client.core import Metric
-
 from exporter.scrape import Scrape
-from exporter.table import Row, families, gauge
+from exporter.table import Family, Row, families, gauge
 from kvmhost import hugepages
 from kvmhost.fs import HostError
 from kvmhost.hugepages import Pool
@@ -39,6 +37,31 @@ TABLE: tuple[Row[Pool], ...] = (
         "How many surplus pages the pool may grow by on demand (nr_overcommit_hugepages).",
         lambda pool: pool.overcommit_pages,
     ),
+    gauge(
+        "kvm_hugepages_total_bytes",
+        "Memory in the pool, in use or not: nr * size.",
+        lambda pool: pool.bytes_of(pool.nr_pages),
+    ),
+    gauge(
+        "kvm_hugepages_free_bytes",
+        "Memory of the pool that no process has, promised memory included: free * size.",
+        lambda pool: pool.bytes_of(pool.free_pages),
+    ),
+    gauge(
+        "kvm_hugepages_reserved_bytes",
+        "Free memory of the pool that is promised to a process: resv * size. A new guest can have free - reserved.",
+        lambda pool: pool.bytes_of(pool.reserved_pages),
+    ),
+    gauge(
+        "kvm_hugepages_surplus_bytes",
+        "Memory of the pool beyond its set size: surplus * size.",
+        lambda pool: pool.bytes_of(pool.surplus_pages),
+    ),
+    gauge(
+        "kvm_hugepages_overcommit_bytes",
+        "How much surplus memory the pool may grow by on demand: nr_overcommit * size.",
+        lambda pool: pool.bytes_of(pool.overcommit_pages),
+    ),
 )
 
 NODE_TABLE: tuple[Row[Pool], ...] = (
@@ -57,11 +80,26 @@ NODE_TABLE: tuple[Row[Pool], ...] = (
         "Pages on this NUMA node beyond the set size of the pool (surplus_hugepages).",
         lambda pool: pool.surplus_pages,
     ),
+    gauge(
+        "kvm_hugepages_node_total_bytes",
+        "Memory that the pool has on this NUMA node, in use or not: node_nr * size.",
+        lambda pool: pool.bytes_of(pool.nr_pages),
+    ),
+    gauge(
+        "kvm_hugepages_node_free_bytes",
+        "Memory of the pool on this NUMA node that no process has: node_free * size.",
+        lambda pool: pool.bytes_of(pool.free_pages),
+    ),
+    gauge(
+        "kvm_hugepages_node_surplus_bytes",
+        "Memory on this NUMA node beyond the set size of the pool: node_surplus * size.",
+        lambda pool: pool.bytes_of(pool.surplus_pages),
+    ),
 )
 
 
-def collect(scrape: Scrape) -> Iterator[Metric | HostError]:
-    """Metrics of each pool, in pages of its own size."""
+def collect(scrape: Scrape) -> Iterator[Family | HostError]:
+    """Metrics of each pool, in pages of its own size and in bytes."""
     state = hugepages.read(scrape.fs)
     if state:
         pools = [((_size(pool),), pool) for pool in state.pools]

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-
-from prometheus_client.core import Metric
+from dataclasses import dataclass
 
 from exporter.scrape import Scrape
-from exporter.table import Row, counter, families, gauge, state_set
-from kvmhost import ksm
-from kvmhost.fs import HostError
+from exporter.table import Family, Row, counter, families, gauge, state_set
+from kvmhost import ksm, memory
+from kvmhost.fs import HostError, HostFS
 from kvmhost.ksm import KsmState
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Savings:
+    saved_bytes: int
+    metadata_bytes: int | None
+
 
 TABLE: tuple[Row[KsmState], ...] = (
     gauge(
@@ -107,7 +113,8 @@ TABLE: tuple[Row[KsmState], ...] = (
     ),
     gauge(
         "kvm_ksm_general_profit_bytes",
-        "Bytes saved less the bytes of metadata that KSM needs; below zero it costs more than it saves.",
+        "Bytes saved less the bytes of metadata that KSM needs, kvm_ksm_saved_bytes - kvm_ksm_metadata_bytes;"
+        " below zero it costs more than it saves.",
         lambda state: state.general_profit,
     ),
     counter(
@@ -123,7 +130,7 @@ TABLE: tuple[Row[KsmState], ...] = (
     counter(
         "kvm_ksm_full_scans_total",
         "Times that ksmd went through all mergeable memory, since merging was last undone;"
-        " merging a page takes two at least.",
+        " merging a page takes two at least. Seconds per full scan: 1 / rate(kvm_ksm_full_scans_total[1h]).",
         lambda state: state.full_scans,
     ),
     gauge(
@@ -135,6 +142,27 @@ TABLE: tuple[Row[KsmState], ...] = (
         "kvm_ksm_stable_node_dups",
         "Copies of pages that have several.",
         lambda state: state.stable_node_dups,
+    ),
+)
+
+SAVINGS_TABLE: tuple[Row[_Savings], ...] = (
+    gauge(
+        "kvm_ksm_saved_bytes",
+        "Memory that merging saves: (pages_sharing + ksm_zero_pages) * page size."
+        " Before kernel 6.6 merged empty pages are not counted.",
+        lambda savings: savings.saved_bytes,
+    ),
+    gauge(
+        "kvm_ksm_reversal_risk_bytes",
+        "Memory that it would take if all merged pages came apart, as when guests write to them or run is set to 2:"
+        " the same bytes as saved, seen as a debt.",
+        lambda savings: savings.saved_bytes,
+    ),
+    gauge(
+        "kvm_ksm_metadata_bytes",
+        "Memory that KSM needs to remember pages, merged or not (rmap items): saved - general_profit;"
+        " a little off while ksmd merges.",
+        lambda savings: savings.metadata_bytes,
     ),
 )
 
@@ -153,16 +181,29 @@ class KsmCollector:
     def __init__(self) -> None:
         self._ksmd_pid: int | None = None
 
-    def __call__(self, scrape: Scrape) -> Iterator[Metric | HostError]:
+    def __call__(self, scrape: Scrape) -> Iterator[Family | HostError]:
         state = ksm.read(scrape.fs)
         if state is None:
             return
         yield from families(TABLE, [((), state)])
         yield from state.faults
+        try:
+            yield from families(SAVINGS_TABLE, [((), savings) for savings in _savings(scrape.fs, state)])
+        except HostError as fault:
+            yield fault
         if self._ksmd_pid is None:
             self._ksmd_pid = ksm.ksmd_pid(scrape.fs)
         if self._ksmd_pid is not None:
             yield from families(KSMD_TABLE, [((), ksm.ksmd_cpu_seconds(scrape.fs, self._ksmd_pid))])
+
+
+def _savings(fs: HostFS, state: KsmState) -> Iterator[_Savings]:
+    page_size_bytes = memory.page_size_bytes(fs)
+    if page_size_bytes is not None and state.saved_pages is not None:
+        yield _Savings(
+            saved_bytes=state.saved_pages * page_size_bytes,
+            metadata_bytes=ksm.metadata_bytes(state, page_size_bytes),
+        )
 
 
 def _divided(number: int | None, divisor: int) -> float | None:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from prometheus_client.core import Metric
-
 from exporter.scrape import Scrape
-from exporter.table import Row, families, gauge
-from kvmhost import memory
+from exporter.table import Family, Row, families, gauge
+from kvmhost import headroom, memory
 from kvmhost.fs import HostError
 from kvmhost.memory import MemoryState
 
@@ -143,14 +141,29 @@ PAGE_TABLE: tuple[Row[int | None], ...] = (
     ),
 )
 
+HEADROOM_TABLE: tuple[Row[int | None], ...] = (
+    gauge(
+        "kvm_memory_headroom_bytes",
+        "Memory that guests could still be given: available_bytes, and over all hugepage sizes free - reserved bytes,"
+        " less kvm_ksm_reversal_risk_bytes. Below zero the host lives on merging.",
+        lambda headroom_bytes: headroom_bytes,
+    ),
+)
 
-def collect(scrape: Scrape) -> Iterator[Metric | HostError]:
+
+def collect(scrape: Scrape) -> Iterator[Family | HostError]:
     """Metrics of the host's memory."""
+    page_size_bytes = None
     try:
-        yield from families(PAGE_TABLE, [((), memory.page_size_bytes(scrape.fs))])
+        page_size_bytes = memory.page_size_bytes(scrape.fs)
     except HostError as fault:
         yield fault
+    yield from families(PAGE_TABLE, [((), page_size_bytes)])
     state = memory.read(scrape.fs)
-    if state:
-        yield from families(TABLE, [((), state)])
-        yield from state.faults
+    if state is None:
+        return
+    yield from families(TABLE, [((), state)])
+    yield from state.faults
+    if state.available_bytes is not None and page_size_bytes is not None:
+        free_bytes = headroom.headroom_bytes(scrape.fs, state.available_bytes, page_size_bytes)
+        yield from families(HEADROOM_TABLE, [((), free_bytes)])

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from prometheus_client.core import Metric
-
 from exporter.scrape import Scrape
-from exporter.table import Row, counter, families
+from exporter.table import Family, Row, counter, families
 from kvmhost import pressure
 from kvmhost.fs import HostError
 from kvmhost.pressure import Pressure
@@ -27,7 +25,7 @@ TABLE: tuple[Row[Pressure], ...] = (
 )
 
 
-def collect(scrape: Scrape) -> Iterator[Metric | HostError]:
+def collect(scrape: Scrape) -> Iterator[Family | HostError]:
     """Metrics of each resource that the kernel accounts for."""
     state = pressure.read(scrape.fs)
     if state:

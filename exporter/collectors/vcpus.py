@@ -1,52 +1,66 @@
-"""vCPUs: what the host's scheduler gives them, and where they may run. Fresh at each scrape, from /proc alone."""
+"""vCPUs: what the host's scheduler gives them, and where they may run, from /proc alone."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
-from prometheus_client.core import Metric
-
+from exporter.kept import Kept
 from exporter.scrape import Scrape
-from exporter.table import Row, counter, families, gauge, info
-from kvmhost import cpulist, processes
+from exporter.table import Family, Row, counter, gauge, info
+from kvmhost import cpulist
 from kvmhost.domains import Domain
-from kvmhost.fs import HostError, HostFS
-from kvmhost.processes import QemuProcess, ThreadTimes
+from kvmhost.fs import HostError
+from kvmhost.guests import ThreadSample
 
-
-@dataclass(frozen=True, kw_only=True)
-class _VcpuThread:
-    """A vCPU's thread on the host. Both sets of CPUs are None when unknown, or not configured."""
-
-    times: ThreadTimes | None
-    configured: frozenset[int] | None
-    effective: frozenset[int] | None
-
-
-def _affinity(vcpu: _VcpuThread) -> tuple[str, str] | None:
-    if vcpu.effective is None:
-        return None
-    configured = "" if vcpu.configured is None else cpulist.format(vcpu.configured)
-    return configured, cpulist.format(vcpu.effective)
-
-
-TABLE: tuple[Row[_VcpuThread], ...] = (
+TABLE: tuple[Row[ThreadSample], ...] = (
     counter(
         "kvm_domain_vcpu_cpu_seconds_total",
         "Time that the vCPU's thread ran on a CPU of the host.",
-        lambda vcpu: None if vcpu.times is None else vcpu.times.cpu_seconds,
+        lambda vcpu: vcpu.cpu_seconds,
     ),
     counter(
         "kvm_domain_vcpu_delay_seconds_total",
         "Time that the vCPU's thread could have run, but waited for a CPU of the host (steal time, in the guest).",
-        lambda vcpu: None if vcpu.times is None else vcpu.times.delay_seconds,
+        lambda vcpu: vcpu.delay_seconds,
+    ),
+    counter(
+        "kvm_domain_vcpu_wait_seconds_total",
+        "Time that the vCPU's thread waited for a disk of the host or for swap;"
+        " absent unless the kernel accounts for it (sysctl kernel.task_delayacct=1).",
+        lambda vcpu: vcpu.block_io_seconds,
+    ),
+    gauge(
+        "kvm_domain_vcpu_halted",
+        "1 if the vCPU's thread sleeps: the guest has halted it for lack of work, or is paused.",
+        lambda vcpu: int(vcpu.asleep),
     ),
     gauge(
         "kvm_domain_vcpu_current_cpu",
         "CPU of the host that the vCPU's thread ran on last.",
-        lambda vcpu: None if vcpu.times is None else vcpu.times.current_cpu,
+        lambda vcpu: vcpu.current_cpu,
     ),
+)
+
+
+class _Affinity(NamedTuple):
+    """Where a vCPU may run."""
+
+    is_known: bool
+    """Whether libvirt tells of its configuration."""
+    configured: frozenset[int] | None
+    """The CPUs that this pins it to; None if it is not pinned."""
+    effective: frozenset[int] | None
+    """Those that the kernel lets it run on; None if that is not known."""
+
+
+def _lists(vcpu: _Affinity) -> tuple[str, str] | None:
+    if vcpu.effective is None or not vcpu.is_known:
+        return None
+    return cpulist.format(vcpu.configured or frozenset()), cpulist.format(vcpu.effective)
+
+
+AFFINITY_TABLE: tuple[Row[_Affinity], ...] = (
     gauge(
         "kvm_domain_vcpu_affinity_configured_cpus",
         "Number of CPUs that the vCPU is pinned to in the domain's configuration; absent if it is not pinned.",
@@ -59,34 +73,96 @@ TABLE: tuple[Row[_VcpuThread], ...] = (
     ),
     info(
         "kvm_domain_vcpu_affinity_info",
-        "The CPUs behind both numbers, as lists such as 0-3,8; configured is empty if the vCPU is not pinned.",
+        "The CPUs behind both numbers, as lists such as 0-3,8; configured is empty if the vCPU is not pinned, and the"
+        " whole is absent while libvirt does not tell.",
         ("configured", "effective"),
-        _affinity,
+        _lists,
     ),
 )
 
 
-def collect(scrape: Scrape) -> Iterator[Metric | HostError]:
-    """Every vCPU of every domain that libvirt named and that has a QEMU process on this host."""
-    domains = scrape.libvirt.domains or ()
-    qemus = processes.qemu(scrape.fs) if domains else {}
-    found = []
-    for domain in domains:
-        qemu = qemus.get(domain.uuid)
-        if qemu is None:
-            continue
-        for index, tid in sorted(qemu.vcpus.items()):
-            try:
-                found.append(((domain.name, domain.uuid, str(index)), _read(scrape.fs, domain, qemu, index, tid)))
-            except HostError as error:
-                yield error
-    yield from families(TABLE, found, labels=("domain", "uuid", "vcpu"))
+class _Placement(NamedTuple):
+    """All vCPUs of one guest, and the CPUs that the kernel lets its main thread run on."""
+
+    vcpus: tuple[_Affinity, ...]
+    emulator_cpus: frozenset[int] | None
 
 
-def _read(fs: HostFS, domain: Domain, qemu: QemuProcess, index: int, tid: int) -> _VcpuThread:
-    configured = {vcpu.index: vcpu.configured_cpus for vcpu in domain.vcpus}
-    return _VcpuThread(
-        times=processes.thread_times(fs, qemu.pid, tid),
-        configured=configured.get(index),
-        effective=processes.affinity(fs, qemu.pid, tid),
-    )
+def _mismatches(vcpus: Iterable[_Affinity]) -> int | None:
+    if not all(vcpu.is_known and vcpu.effective is not None for vcpu in vcpus):
+        return None
+    return sum(vcpu.configured is not None and vcpu.configured != vcpu.effective for vcpu in vcpus)
+
+
+DOMAIN_TABLE: tuple[Row[_Placement], ...] = (
+    gauge(
+        "kvm_domain_vcpu_affinity_mismatches",
+        "vCPUs of the domain that may run on other CPUs than it is configured to: pinned by hand behind libvirt's back,"
+        " or a CPU is offline; absent while libvirt does not tell how it is configured.",
+        lambda domain: _mismatches(domain.vcpus),
+    ),
+    gauge(
+        "kvm_domain_emulator_affinity_effective_cpus",
+        "Number of CPUs that the kernel lets QEMU's main thread run on.",
+        lambda domain: None if domain.emulator_cpus is None else len(domain.emulator_cpus),
+    ),
+)
+
+
+class _Iothread(NamedTuple):
+    thread: ThreadSample
+    cpus: frozenset[int] | None
+
+
+IOTHREAD_TABLE: tuple[Row[_Iothread], ...] = (
+    counter(
+        "kvm_domain_iothread_cpu_seconds_total",
+        "Time that this I/O thread of QEMU ran on a CPU of the host.",
+        lambda iothread: iothread.thread.cpu_seconds,
+    ),
+    gauge(
+        "kvm_domain_iothread_affinity_effective_cpus",
+        "Number of CPUs that the kernel lets this I/O thread of QEMU run on.",
+        lambda iothread: None if iothread.cpus is None else len(iothread.cpus),
+    ),
+)
+
+
+_LABELS = ("domain", "uuid")
+
+
+class VcpusCollector:
+    """Every vCPU and I/O thread of every guest on this host, whether libvirt answers or not."""
+
+    def __init__(self) -> None:
+        self._threads = Kept(TABLE, (*_LABELS, "vcpu"))
+        self._affinities = Kept(AFFINITY_TABLE, (*_LABELS, "vcpu"))
+        self._placements = Kept(DOMAIN_TABLE, _LABELS)
+        self._iothreads = Kept(IOTHREAD_TABLE, (*_LABELS, "iothread"))
+
+    def __call__(self, scrape: Scrape) -> Iterator[Family | HostError]:
+        threads, affinities, placements, iothreads = [], [], [], []
+        for guest in scrape.guests.guests:
+            labels = (guest.name, guest.uuid)
+            details = scrape.guest_details.get(guest.uuid)
+            cpus = details.thread_cpus if details else {}
+            configured = _configured(scrape.domains.get(guest.uuid))
+            own = []
+            for index, thread in guest.vcpus.items():
+                affinity = _Affinity(configured is not None, (configured or {}).get(index), cpus.get(thread.tid))
+                own.append(affinity)
+                threads.append(((*labels, str(index)), thread))
+                affinities.append(((*labels, str(index)), affinity))
+            placements.append((labels, _Placement(tuple(own), details.emulator_cpus if details else None)))
+            iothreads += [
+                ((*labels, name.removeprefix("iothread")), _Iothread(thread, cpus.get(thread.tid)))
+                for name, thread in guest.iothreads.items()
+            ]
+        yield from self._threads.families(threads)
+        yield from self._affinities.families(affinities)
+        yield from self._placements.families(placements)
+        yield from self._iothreads.families(iothreads)
+
+
+def _configured(domain: Domain | None) -> dict[int, frozenset[int] | None] | None:
+    return {vcpu.index: vcpu.configured_cpus for vcpu in domain.config.vcpus} if domain else None

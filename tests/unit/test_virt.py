@@ -1,4 +1,4 @@
-"""Domains from libvirt's stats and XML, and libvirt's errors in our words."""
+"""Domains from libvirt's stats, and libvirt's errors in our words."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from kvmhost import virt
-from kvmhost.domains import Balloon, Domain, Vcpu
+from kvmhost import domainxml, virt
+from kvmhost.domains import Balloon, Domain
 from kvmhost.virt import VirtError, VirtTimeout, VirtUnavailable, domain_from, read_domains
 
 needs_libvirt = pytest.mark.skipif(
@@ -20,15 +20,13 @@ needs_libvirt = pytest.mark.skipif(
 UUID = "6e6b96b7-657c-4836-b247-3cf002cf2ebc"
 
 
-def domain_xml(vcpu: str = "<vcpu>1</vcpu>", devices: str = "<memballoon model='virtio'/>") -> str:
-    return f"""
-        <domain type='kvm' id='3'>
-          <name>web</name>
-          <uuid>{UUID}</uuid>
-          {vcpu}
-          <os><type arch='x86_64' machine='pc-q35-7.2'>hvm</type></os>
-          <devices>{devices}</devices>
-        </domain>"""
+XML = f"""
+    <domain type='kvm' id='3'>
+      <name>web</name>
+      <uuid>{UUID}</uuid>
+      <vcpu>1</vcpu>
+      <devices><memballoon model='virtio'><stats period='10'/></memballoon></devices>
+    </domain>"""
 
 
 def test_a_guest_whose_balloon_driver_answers() -> None:
@@ -46,22 +44,14 @@ def test_a_guest_whose_balloon_driver_answers() -> None:
         "balloon.usable": 2911232,
         "balloon.last-update": 1759999996,
         "balloon.disk_caches": 2401280,
+        "balloon.hugetlb_pgalloc": 12,
+        "balloon.hugetlb_pgfail": 1,
         "balloon.rss": 6401024,
-        "vcpu.current": 2,
-        "vcpu.0.state": 1,
-        "vcpu.1.state": 2,
     }
-    xml = domain_xml(
-        vcpu="<vcpu>2</vcpu><cputune><vcpupin vcpu='1' cpuset='0-2,8'/></cputune>",
-        devices="<memballoon model='virtio'><stats period='10'/></memballoon>",
-    )
-    assert domain_from(stats, xml) == Domain(
-        name="web",
-        uuid=UUID,
+    assert domain_from(stats, XML, 3) == Domain(
         id=3,
         state="running",
-        virt_type="kvm",
-        machine="pc-q35-7.2",
+        config=domainxml.parse(XML),
         balloon=Balloon(
             actual_bytes=6 * 2**30,
             maximum_bytes=8 * 2**30,
@@ -69,42 +59,21 @@ def test_a_guest_whose_balloon_driver_answers() -> None:
             available_bytes=6090112 * 1024,
             usable_bytes=2911232 * 1024,
             disk_caches_bytes=2401280 * 1024,
-            rss_bytes=6401024 * 1024,
             swap_in_bytes=2 * 2**20,
             swap_out_bytes=8 * 2**20,
             major_faults=1201,
             minor_faults=90211233,
+            hugetlb_pgalloc=12,
+            hugetlb_pgfail=1,
             last_update_seconds=1759999996,
-            stats_period_seconds=10,
-        ),
-        vcpus=(
-            Vcpu(index=0, state="running"),
-            Vcpu(index=1, state="blocked", configured_cpus=frozenset({0, 1, 2, 8})),
         ),
     )
 
 
 def test_what_libvirt_leaves_out_is_none() -> None:
     """As from a guest whose QEMU process is stopped: the bulk call does not wait for it."""
-    balloon = domain_from({"state.state": 3, "balloon.current": 1024}, domain_xml()).balloon
-    assert balloon == Balloon(actual_bytes=2**20, stats_period_seconds=0)
-
-
-def test_a_guest_that_never_answered_has_no_last_update() -> None:
-    assert domain_from({"balloon.last-update": 0}, domain_xml()).balloon.last_update_seconds is None
-
-
-@pytest.mark.parametrize(
-    ("devices", "seconds"),
-    [
-        ("<memballoon model='virtio'><stats period='5'/></memballoon>", 5),
-        ("<memballoon model='virtio'/>", 0),
-        ("<memballoon model='none'/>", None),
-        ("", None),
-    ],
-)
-def test_stats_period(devices: str, seconds: int | None) -> None:
-    assert domain_from({}, domain_xml(devices=devices)).balloon.stats_period_seconds == seconds
+    balloon = domain_from({"state.state": 3, "balloon.current": 1024}, XML).balloon
+    assert balloon == Balloon(actual_bytes=2**20)
 
 
 @pytest.mark.parametrize(
@@ -112,32 +81,7 @@ def test_stats_period(devices: str, seconds: int | None) -> None:
     [*enumerate(virt.STATES), (99, "99"), (None, "nostate")],
 )
 def test_states(number: int | None, name: str) -> None:
-    assert domain_from({} if number is None else {"state.state": number}, domain_xml()).state == name
-
-
-@pytest.mark.parametrize(
-    ("vcpu", "expected"),
-    [
-        ("<vcpu>2</vcpu>", {0: None, 1: None}),
-        ("<vcpu current='1'>4</vcpu>", {0: None}),
-        ("<vcpu cpuset='4-5'>2</vcpu>", {0: {4, 5}, 1: {4, 5}}),
-        (
-            "<vcpu cpuset='4-5'>2</vcpu><cputune><vcpupin vcpu='0' cpuset='7'/></cputune>",
-            {0: {7}, 1: {4, 5}},
-        ),
-        (
-            "<vcpu current='2'>3</vcpu>"
-            "<vcpus><vcpu id='0' enabled='yes'/><vcpu id='1' enabled='no'/><vcpu id='2' enabled='yes'/></vcpus>"
-            "<cputune><vcpupin vcpu='1' cpuset='1'/><vcpupin vcpu='2' cpuset='2'/></cputune>",
-            {0: None, 2: {2}},
-        ),
-        ("", {}),
-    ],
-    ids=["all", "some plugged in", "cpuset of all", "pin before cpuset", "plugged in out of order", "none"],
-)
-def test_vcpus_and_their_pins(vcpu: str, expected: dict[int, set[int] | None]) -> None:
-    vcpus = domain_from({}, domain_xml(vcpu=vcpu)).vcpus
-    assert {one.index: one.configured_cpus for one in vcpus} == expected
+    assert domain_from({} if number is None else {"state.state": number}, XML).state == name
 
 
 @pytest.mark.parametrize("error", [VirtError, VirtTimeout, VirtUnavailable])
@@ -156,6 +100,9 @@ def test_our_numbers_are_libvirts() -> None:
     assert virt.ERR_OPERATION_INVALID == libvirt.VIR_ERR_OPERATION_INVALID
     for number, name in enumerate(virt.STATES):
         assert getattr(libvirt, f"VIR_DOMAIN_{name.upper()}") == number
+
+
+TRANSIENT = "<domain type='test'><name>t</name><memory>8192</memory><os><type>hvm</type></os></domain>"
 
 
 @pytest.fixture
@@ -189,6 +136,16 @@ def test_reads_all_active_domains(two_domains: Any) -> None:
 @needs_libvirt
 def test_a_domain_that_vanishes_meanwhile_is_left_out(two_domains: Any) -> None:
     assert [domain.name for domain in read_domains(EndsAfterTheBulkCall(two_domains))] == ["b"]
+
+
+@needs_libvirt
+def test_only_a_persistent_domain_has_persistent_xml(two_domains: Any) -> None:
+    persistent = two_domains.lookupByName("a")
+    transient = two_domains.createXML(TRANSIENT)
+    assert "<name>a</name>" in (virt.read_persistent_xml(persistent) or "")
+    assert virt.read_persistent_xml(transient) is None
+    transient.destroy()
+    assert virt.read_persistent_xml(transient) is None
 
 
 @needs_libvirt

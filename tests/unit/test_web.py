@@ -1,216 +1,183 @@
-"""The web server: what it answers, what it refuses, where it listens, and that it ends."""
+"""The web server: what it answers, what it refuses, and that it ends."""
 
 from __future__ import annotations
 
-import http.client
-import socket
+import gzip
+import logging
+import re
 import threading
-import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from prometheus_client.core import GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
 
-from kvmweb import server
-from kvmweb.address import Address, parse
-from kvmweb.server import WebError, serve
-
-
-class Pages(Collector):
-    def collect(self) -> Iterator[Metric]:
-        yield GaugeMetricFamily("kvm_ksm_pages_sharing", "Pages saved.", value=42)
-
-
-class Broken(Collector):
-    def collect(self) -> Iterator[Metric]:
-        raise RuntimeError("a defect")
+from kvmweb.arguments import WebFlags
+from kvmweb.page import MetricsPage, MetricsRequest
+from kvmweb.server import serve
+from tests.web import PAGE, ask, connect, request, serving
 
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    links = (("https://example.org/docs?a=1&b=2", "documentation"),)
-    with serve("127.0.0.1:0", Pages(), title="a <b> c", version="1.2.3", summary="It serves.", links=links) as url:
+    with serving() as url:
         yield url
 
 
-def ask(
-    url: str, path: str, method: str = "GET", headers: dict[str, str] | None = None
-) -> tuple[int, http.client.HTTPMessage, str]:
-    connection = http.client.HTTPConnection(url.removeprefix("http://").rstrip("/"), timeout=10)
-    try:
-        connection.request(method, path, headers=headers or {})
-        answer = connection.getresponse()
-        return answer.status, answer.headers, answer.read().decode()
-    finally:
-        connection.close()
+@pytest.mark.parametrize("path", ["/metrics", "/metrics?debug=1", "http://example.org/metrics"])
+def test_metrics(url: str, path: str) -> None:
+    answer = ask(url, path)
+    assert (answer.status, answer.headers["Content-Type"], answer.body) == (200, "text/plain", PAGE.content)
 
 
-@pytest.mark.parametrize(
-    ("accept", "content_type", "last_line"),
-    [
-        ("", "text/plain; version=0.0.4; charset=utf-8", "kvm_ksm_pages_sharing 42.0"),
-        ("text/html, */*", "text/plain; version=0.0.4; charset=utf-8", "kvm_ksm_pages_sharing 42.0"),
-        ("application/openmetrics-text", "application/openmetrics-text; version=1.0.0; charset=utf-8", "# EOF"),
-    ],
-)
-def test_metrics_in_the_format_that_the_scraper_accepts(
-    url: str, accept: str, content_type: str, last_line: str
-) -> None:
-    status, headers, body = ask(url, "/metrics", headers={"Accept": accept})
-    assert (status, headers["Content-Type"]) == (200, content_type)
-    assert body.splitlines()[-1] == last_line
+def test_metrics_are_compressed_for_who_accepts_it(url: str) -> None:
+    answer = ask(url, accept_encoding="gzip")
+    assert answer.headers["Content-Encoding"] == "gzip"
+    assert gzip.decompress(answer.body) == PAGE.content
 
 
-def test_query_parameters_of_a_scrape_do_no_harm(url: str) -> None:
-    assert ask(url, "/metrics?debug=1")[0] == 200
+@pytest.mark.parametrize("accept_encoding", ["identity", "gzip;q=0", "deflate, br"])
+def test_metrics_are_not_compressed_for_others(url: str, accept_encoding: str) -> None:
+    answer = ask(url, accept_encoding=accept_encoding)
+    assert answer.headers["Content-Encoding"] is None
+    assert answer.body == PAGE.content
 
 
-def test_scrapes_in_parallel(url: str) -> None:
-    with ThreadPoolExecutor(20) as pool:
-        answers = pool.map(lambda _: ask(url, "/metrics"), range(40))
-    assert {(status, body.splitlines()[-1]) for status, _, body in answers} == {(200, "kvm_ksm_pages_sharing 42.0")}
+@pytest.mark.parametrize("accept_encoding", ["identity", "gzip"])
+def test_caches_are_told_what_the_metrics_depend_on(url: str, accept_encoding: str) -> None:
+    assert ask(url, accept_encoding=accept_encoding).headers["Vary"] == "Accept, Accept-Encoding"
 
 
-def test_landing_page(url: str) -> None:
-    status, headers, body = ask(url, "/")
-    assert (status, headers["Content-Type"]) == (200, "text/html; charset=utf-8")
-    assert "<h1>a &lt;b&gt; c <small>1.2.3</small></h1>" in body
-    for link in ("/metrics", "/-/healthy", "https://example.org/docs?a=1&amp;b=2"):
-        assert f'<a href="{link}">' in body
+def test_what_a_scrape_asks_for_reaches_the_program() -> None:
+    asked: list[MetricsRequest] = []
+
+    def render(request: MetricsRequest) -> MetricsPage:
+        asked.append(request)
+        return PAGE
+
+    with serving(render) as url:
+        ask(url, accept="text/plain", x_prometheus_scrape_timeout_seconds="1.5")
+    assert asked == [MetricsRequest(accept="text/plain", timeout_seconds=1.5)]
+
+
+def test_landing_page() -> None:
+    flags = WebFlags(listen_addresses=("127.0.0.1:0",))
+    links = (("https://example.org/docs?a=1&b=2", "documentation"),)
+    with serve(flags, lambda _: PAGE, title="a <b> c", version="1.2.3", summary="It serves.", links=links) as (url,):
+        answer = ask(url, "/")
+    assert (answer.status, answer.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
+    page = answer.body.decode()
+    assert "<h1>a &lt;b&gt; c <small>1.2.3</small></h1>" in page
+    assert re.findall(r'<a href="(.*)">', page) == [
+        "/metrics", "/-/healthy", "/-/ready", "https://example.org/docs?a=1&amp;b=2",
+    ]  # fmt: skip
 
 
 def test_healthy(url: str) -> None:
-    status, _, body = ask(url, "/-/healthy")
-    assert (status, body) == (200, "Healthy\n")
+    answer = ask(url, "/-/healthy")
+    assert (answer.status, answer.body) == (200, b"Healthy\n")
 
 
-@pytest.mark.parametrize("path", ["/favicon.ico", "/metrics/", "/../etc/passwd", "/-/", "*"])
+def test_ready_says_what_the_program_waits_for() -> None:
+    waits_for: list[str | None] = ["libvirt has not answered yet"]
+    with serving(ready=lambda: waits_for[-1]) as url:
+        answer = ask(url, "/-/ready")
+        assert (answer.status, answer.body) == (503, b"Not ready: libvirt has not answered yet\n")
+        waits_for.append(None)
+        answer = ask(url, "/-/ready")
+        assert (answer.status, answer.body) == (200, b"Ready\n")
+
+
+@pytest.mark.parametrize("path", ["/favicon.ico", "/metrics/", "//metrics", "/../etc/passwd", "/-/", "*"])
 def test_other_paths_are_not_found(url: str, path: str) -> None:
-    assert ask(url, path)[0] == 404
+    assert ask(url, path).status == 404
 
 
-@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW"])
 def test_other_methods_are_refused(url: str, method: str) -> None:
-    status, headers, _ = ask(url, "/metrics", method)
-    assert (status, headers["Allow"]) == (405, "GET, HEAD")
+    answer = ask(url, method=method)
+    assert (answer.status, answer.headers["Allow"]) == (405, "GET, HEAD")
 
 
-def test_head_is_get_without_the_body(url: str) -> None:
-    status, headers, body = ask(url, "/-/healthy", "HEAD")
-    assert (status, headers["Content-Length"], body) == (200, "8", "")
+@pytest.mark.parametrize("path", ["/metrics", "/", "/-/healthy", "/-/ready", "/absent"])
+def test_head_is_get_without_the_body(url: str, path: str) -> None:
+    head, get = ask(url, path, "HEAD"), ask(url, path)
+    del head.headers["Date"], get.headers["Date"]
+    assert (head.status, head.headers.items(), head.body) == (get.status, get.headers.items(), b"")
 
 
-def test_the_interpreter_is_not_told(url: str) -> None:
-    assert ask(url, "/")[1]["Server"].strip() == "kvmtune"
+def test_the_server_does_not_tell_what_it_is_made_of(url: str) -> None:
+    assert ask(url).headers["Server"] == "kvmtune"
 
 
-def test_a_defect_while_collecting_is_answered_and_logged(caplog: pytest.LogCaptureFixture) -> None:
-    with serve("127.0.0.1:0", Broken(), title="t", version="1") as url:
-        assert ask(url, "/metrics")[0] == 500
-        assert ask(url, "/-/healthy")[0] == 200
-    assert [record.message for record in caplog.records] == ["cannot collect metrics"]
+def test_a_connection_serves_many_requests(url: str) -> None:
+    connection = connect(url)
+    connection.connect()
+    sock = connection.sock
+    for path, method, status in (("/metrics", "GET", 200), ("/absent", "HEAD", 404), ("/metrics", "GET", 200)):
+        assert request(connection, path, method).status == status
+    assert connection.sock is sock
+    connection.close()
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_a_body_is_never_taken_for_the_next_request(url: str, method: str) -> None:
+    connection = connect(url)
+    connection.request(method, "/-/healthy", body=b"GET /metrics HTTP/1.1\r\n\r\n")
+    response = connection.getresponse()
+    response.read()
+    assert response.headers["Connection"] == "close"
+    connection.close()
+
+
+def test_a_defect_while_collecting_is_answered_and_logged_when_it_comes_and_goes(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    outcomes = iter([ValueError("a defect"), ValueError("a defect"), PAGE, PAGE])
+
+    def render(_: MetricsRequest) -> MetricsPage:
+        outcome = next(outcomes)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    with serving(render) as url:
+        assert [ask(url).status for _ in range(4)] == [500, 500, 200, 200]
+        assert ask(url, "/-/healthy").status == 200
+    assert [record.message for record in caplog.records] == [
+        "cannot collect metrics, scrapes are answered with status 500",
+        "metrics can be collected again",
+    ]
     assert "a defect" in caplog.text
 
 
+def test_a_scrape_that_cannot_be_made_in_time_is_told_why() -> None:
+    def render(_: MetricsRequest) -> MetricsPage:
+        raise TimeoutError("the scrape before this one has not ended")
+
+    with serving(render) as url:
+        answer = ask(url)
+    assert (answer.status, answer.body) == (503, b"Cannot collect metrics: the scrape before this one has not ended\n")
+
+
 def test_requests_are_not_logged(url: str, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]) -> None:
-    ask(url, "/metrics")
+    ask(url)
     assert (caplog.text, capfd.readouterr().err) == ("", "")
 
 
-# Where it listens.
-
-
-@pytest.mark.parametrize(
-    ("text", "address"),
-    [
-        ("127.0.0.1:9752", Address("127.0.0.1", 9752)),
-        ("localhost:65535", Address("localhost", 65535)),
-        ("[::1]:9752", Address("::1", 9752)),
-        (":9752", Address("", 9752)),
-        ("[::]:0", Address("::", 0)),
-    ],
-)
-def test_addresses(text: str, address: Address) -> None:
-    assert parse(text) == address
-    assert str(address) == text
-
-
-@pytest.mark.parametrize(
-    ("text", "problem"),
-    [
-        ("", "is not an address: write it like"),
-        ("9752", "is not an address: write it like"),
-        ("::1:9752", "is not an address: write it like"),
-        ("[::1:9752", "is not an address: write it like"),
-        ("localhost:", "has no valid port"),
-        ("localhost:http", "has no valid port"),
-        ("localhost:65536", "has no valid port"),
-        ("localhost:-1", "has no valid port"),
-        ("localhost:٣", "has no valid port"),
-        ("a..b:9752", "has no valid host name"),
-        (f"{'a' * 64}:9752", "has no valid host name"),
-    ],
-)
-def test_what_is_not_an_address(text: str, problem: str) -> None:
-    with pytest.raises(ValueError, match=problem), serve(text, Pages(), title="t", version="1"):
-        pass
-
-
-@pytest.mark.parametrize("address", ["127.0.0.1:0", "localhost:0", ":0", "[::1]:0", "[::]:0"])
-def test_the_url_leads_to_the_server(address: str) -> None:
-    if "[" in address and not socket.has_dualstack_ipv6():
-        pytest.skip("needs IPv6 on this host")
-    with (
-        serve(address, Pages(), title="t", version="1") as url,
-        urllib.request.urlopen(f"{url}-/healthy", timeout=10) as answer,
-    ):
-        assert answer.read() == b"Healthy\n"
-
-
-def test_all_addresses_include_those_of_ipv4() -> None:
-    with serve(":0", Pages(), title="t", version="1") as url:
-        port = url.rstrip("/").rpartition(":")[2]
-        assert ask(f"127.0.0.1:{port}", "/-/healthy")[0] == 200
-
-
-def test_a_port_in_use_is_an_error_with_the_next_step(url: str) -> None:
-    address = url.removeprefix("http://").rstrip("/")
-    port = address.rpartition(":")[2]
-    next_step = rf"stop what uses it \(`ss -ltnp sport = :{port}`\) or choose another --web.listen-address"
-    with (
-        pytest.raises(WebError, match=f"cannot listen on {address}: Address already in use; {next_step}"),
-        serve(address, Pages(), title="t", version="1"),
-    ):
-        pass
-
-
-def test_an_address_of_another_machine_is_an_error() -> None:
-    with (
-        pytest.raises(WebError, match=r"cannot listen on 192.0.2.1:9752: .*; choose another"),
-        serve("192.0.2.1:9752", Pages(), title="t", version="1"),
-    ):
-        pass
-
-
-# Its end, and that of a client.
+def test_parallel_scrapes_share_the_compressed_page() -> None:
+    page = MetricsPage(content=b"kvm_ksm_run 1\n" * 100_000, content_type="text/plain")
+    with serving(lambda _: page) as url, ThreadPoolExecutor(50) as pool:
+        bodies = {answer.body for answer in pool.map(lambda _: ask(url, accept_encoding="gzip"), range(50))}
+    assert [gzip.decompress(body) for body in bodies] == [page.content]
 
 
 def test_it_ends_with_the_block_and_leaves_no_thread() -> None:
     before = threading.active_count()
-    with serve("127.0.0.1:0", Pages(), title="t", version="1") as url:
-        pass
+    with serving() as url:
+        connection = connect(url)
+        assert request(connection).status == 200
     assert threading.active_count() == before
     with pytest.raises(ConnectionRefusedError):
-        ask(url, "/")
-
-
-def test_a_client_that_sends_too_slowly_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "REQUEST_SECONDS", 0.1)
-    with serve("127.0.0.1:0", Pages(), title="t", version="1") as url:
-        host, _, port = url.removeprefix("http://").rstrip("/").rpartition(":")
-        with socket.create_connection((host, int(port)), timeout=10) as client:
-            client.sendall(b"GET /metrics")
-            assert client.recv(1) == b""
-        assert ask(url, "/-/healthy")[0] == 200
+        ask(url)
+    connection.close()
