@@ -19,12 +19,15 @@ __all__ = [
     "Semantics",
     "UnsupportedError",
     "compile",
+    "compile_for_server",
     "instant",
 ]
 
 
 MAX_SUBQUERY_STEPS = 11_000
 """Prometheus' own limit on the points of a range query."""
+MAX_SUBQUERY_PARTS = 250_000
+"""Evaluations of a part of the expression, however little data it reads: one or two seconds."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,27 @@ def compile(text: str, semantics: Semantics = PROMETHEUS_3) -> Expr:  # noqa: A0
         raise PromqlError(
             f"its subqueries have {steps} steps, more than {MAX_SUBQUERY_STEPS}: shorten a range or widen a step"
         )
+    parts = requirements.evaluations(root, semantics)
+    if parts > MAX_SUBQUERY_PARTS:
+        raise PromqlError(
+            f"its subqueries evaluate {parts} parts at their steps together, more than {MAX_SUBQUERY_PARTS}: "
+            "shorten a range, widen a step, or record an operand"
+        )
+    return _expr(text, root, semantics)
+
+
+def compile_for_server(text: str) -> Expr:
+    """Read an expression that a server evaluates; raises PromqlError for one that is wrong, or unknown to the parser.
+
+    The server has its own limits, and functions that the embedded evaluator refuses.
+    """
+    try:
+        return _expr(text, parse(text, for_server=True), PROMETHEUS_3)
+    except UnsupportedError as error:
+        raise PromqlError(f"{error}; or make it a recording rule of the server") from None
+
+
+def _expr(text: str, root: Node, semantics: Semantics) -> Expr:
     return Expr(
         text=text,
         root=root,

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from decimal import Decimal
+from functools import partial
 
 from actuator.promql import floats
 from actuator.promql.labels import NAME, Labels, drop, keep, replace
@@ -29,7 +30,7 @@ REDUCTIONS: dict[str, Callable[[Sequence[float]], float]] = {
     "max": floats.largest,
     "count": lambda values: float(len(values)),
     "group": lambda values: 1.0,
-    "stddev": lambda values: math.sqrt(_variance(values)),
+    "stddev": lambda values: floats.sqrt(_variance(values)),
     "stdvar": _variance,
 }
 OPERATORS = frozenset({*REDUCTIONS, "quantile", "count_values", "topk", "bottomk"})
@@ -57,14 +58,18 @@ def apply(node: Aggregate, vector: Vector, parameter: Value | None) -> Vector:
     return result
 
 
-def _groups(node: Aggregate, vector: Vector) -> dict[Labels, Vector]:
-    names = frozenset(node.grouping)
+def group_key(node: Aggregate) -> Callable[[Labels], Labels]:
+    """The part of a label set that names its group."""
     if node.without:
-        names |= {NAME}
+        return partial(drop, names=frozenset({*node.grouping, NAME}))
+    return partial(keep, names=frozenset(node.grouping))
+
+
+def _groups(node: Aggregate, vector: Vector) -> dict[Labels, Vector]:
+    key = group_key(node)
     groups: dict[Labels, Vector] = {}
     for element in vector:
-        key = drop(element.labels, names) if node.without else keep(element.labels, names)
-        groups.setdefault(key, []).append(element)
+        groups.setdefault(key(element.labels), []).append(element)
     return groups
 
 

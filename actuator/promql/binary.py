@@ -1,6 +1,5 @@
 """Binary operators between scalars and vectors, with vector matching."""
 
-import math
 import operator
 from collections.abc import Callable
 from typing import TypeAlias
@@ -20,7 +19,7 @@ ARITHMETIC: dict[str, Arithmetic] = {
     "/": floats.divide,
     "%": floats.modulo,
     "^": floats.power,
-    "atan2": math.atan2,
+    "atan2": floats.atan2,
 }
 COMPARISONS: dict[str, Comparison] = {
     "==": operator.eq,
@@ -70,7 +69,7 @@ def _vector_scalar(node: Binary, vector: Vector, scalar: float, *, swapped: bool
     return [element for element in vector if holds(element.value, scalar)]
 
 
-def _signature(matching: Matching) -> Callable[[Labels], Labels]:
+def signature(matching: Matching) -> Callable[[Labels], Labels]:
     """The part of a label set that decides which elements belong together."""
     names = frozenset(matching.labels)
     if matching.on:
@@ -80,13 +79,13 @@ def _signature(matching: Matching) -> Callable[[Labels], Labels]:
 
 
 def _sets(node: Binary, left: Vector, right: Vector) -> Vector:
-    signature = _signature(node.matching)
+    key = signature(node.matching)
     if node.op == "or":
-        taken = {signature(element.labels) for element in left}
-        return left + [element for element in right if signature(element.labels) not in taken]
-    present = {signature(element.labels) for element in right}
+        taken = {key(element.labels) for element in left}
+        return left + [element for element in right if key(element.labels) not in taken]
+    present = {key(element.labels) for element in right}
     wanted = node.op == "and"
-    return [element for element in left if (signature(element.labels) in present) == wanted]
+    return [element for element in left if (key(element.labels) in present) == wanted]
 
 
 def _vectors(node: Binary, left: Vector, right: Vector) -> Vector:
@@ -96,33 +95,33 @@ def _vectors(node: Binary, left: Vector, right: Vector) -> Vector:
     matching = node.matching
     swapped = matching.many == "right"
     many, one = (right, left) if swapped else (left, right)
-    signature = _signature(matching)
-    partners = _partners(one, signature, "left" if swapped else "right")
-    result_labels = _result_labels(node)
+    match_key = signature(matching)
+    partners = _partners(one, match_key, "left" if swapped else "right")
+    combine = result_labels(node)
     seen: set[tuple[Labels, Labels] | Labels] = set()
     result = []
     for element in many:
-        key = signature(element.labels)
+        key = match_key(element.labels)
         partner = partners.get(key)
         if partner is None:
             continue
         pair = (partner.value, element.value) if swapped else (element.value, partner.value)
         value, keeps = _calculate(node, *pair)
-        labels = result_labels(element.labels, partner.labels)
+        labels = combine(element.labels, partner.labels)
         identity = key if matching.many is None else (key, labels)
         if identity in seen:
             raise EvaluationError(_multiple(matching, labels))
         seen.add(identity)
         if keeps:
-            result.append(Element(labels, value, node.return_bool or element.drop_name))
+            result.append(Element(labels, value, node.return_bool))
     return result
 
 
-def _partners(one: Vector, signature: Callable[[Labels], Labels], side: str) -> dict[Labels, Element]:
+def _partners(one: Vector, match_key: Callable[[Labels], Labels], side: str) -> dict[Labels, Element]:
     """Elements of the "one" side by signature, each of which may occur once."""
     partners: dict[Labels, Element] = {}
     for element in one:
-        key = signature(element.labels)
+        key = match_key(element.labels)
         if key in partners:
             first, second = sorted([text(element.labels), text(partners[key].labels)])
             raise EvaluationError(
@@ -147,7 +146,7 @@ def _calculate(node: Binary, left: float, right: float) -> tuple[float, bool]:
     return (float(holds), True) if node.return_bool else (left, holds)
 
 
-def _result_labels(node: Binary) -> Callable[[Labels, Labels], Labels]:
+def result_labels(node: Binary) -> Callable[[Labels, Labels], Labels]:
     """Labels of a result, from those of the many and of the one side."""
     matching = node.matching
     names = frozenset(matching.labels)

@@ -3,11 +3,13 @@
 Pure: series come from a ``Source``, time is a parameter. Times are unix milliseconds, as in Prometheus.
 """
 
-from collections.abc import Iterator, MutableSequence
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import cast
 
-from actuator.promql import aggregate, binary, functions
+from actuator.promql import aggregate, binary, functions, kernels, vectorized
+from actuator.promql.columns import Columns, Rows, Source, Times, is_stale
 from actuator.promql.labels import Labels, drop_name
 from actuator.promql.nodes import (
     Aggregate,
@@ -21,8 +23,9 @@ from actuator.promql.nodes import (
     Selector,
     String,
     Subquery,
+    children,
 )
-from actuator.promql.types import Element, EvaluationError, Matrix, Source, Value, Vector, Window, is_stale
+from actuator.promql.types import Element, EvaluationError, Matrix, Value, Vector, Window
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +45,9 @@ class Semantics:
 
 
 PROMETHEUS_3 = Semantics()
+
+MAX_SUBQUERY_READS = 250_000
+"""Series times steps that a subquery may read: about a second."""
 
 
 def instant(root: Node, source: Source, time_ms: int, semantics: Semantics = PROMETHEUS_3) -> Value:
@@ -69,23 +75,30 @@ class Evaluator:
 
     def result(self, root: Node) -> Value:
         """Value of the whole expression, metric names removed where the language says so."""
-        value = self.evaluate(root)
-        if isinstance(value, list) and value and isinstance(value[0], Element):
-            return _unnamed(value)
-        return value
+        return _elements(self.columns(root))
+
+    def columns(self, root: Node) -> Value | Columns:
+        """Like ``result``; a vector may come as columns."""
+        return _unnamed(self._compute(root))
 
     def evaluate(self, node: Node) -> Value:
         """Value of a part of the expression."""
-        value: Value
+        return _elements(self._compute(node))
+
+    def vector(self, node: Node) -> Vector:
+        return cast(Vector, self.evaluate(node))
+
+    def _compute(self, node: Node) -> Value | Columns:
+        value: Value | Columns
         match node:
             case Number(number):
                 return number
             case String(string):
                 return string
             case Selector():
-                return [Element(labels, value) for labels, _, value in self._samples(node)]
+                return self._latest(node)[1]
             case Range():
-                return self._range(node)
+                return [window for rows in self._rows(node) for window in rows.windows()]
             case Subquery():
                 return self._subquery(node)
             case Negate():
@@ -96,12 +109,15 @@ class Evaluator:
                 value = self._aggregate(node)
             case Binary():
                 value = self._binary(node)
-        if isinstance(value, list) and not self.semantics.delayed_name_removal:
-            return _unnamed(cast(Vector, value))
-        return value
+        return value if self.semantics.delayed_name_removal else _unnamed(value)
 
-    def vector(self, node: Node) -> Vector:
-        return cast(Vector, self.evaluate(node))
+    def any(self, node: Node) -> bool:
+        """Whether the value of a part of the expression has any element that is a number."""
+        match node:
+            case Call(function, (Range() as operand,)) if function in kernels.TABLE:
+                return any(kernels.has_result(function, rows) for rows in self._rows(operand))
+            case _:
+                return _has_number(self._compute(node))
 
     def at_end_of(self, node: Subquery) -> "Evaluator":
         """The evaluator for the last instant of a subquery's window."""
@@ -123,30 +139,30 @@ class Evaluator:
         """The time after which samples belong to a window; times are whole, so closing it takes one less."""
         return end_ms - length_ms - self.semantics.closed_windows
 
-    def _samples(self, node: Selector) -> Iterator[tuple[Labels, int, float]]:
+    def _latest(self, node: Selector) -> tuple[Times, Columns]:
         """The newest sample of each series that is neither too old nor marked stale."""
         end_ms = self._anchor(node.at, node.offset_ms)
-        start_ms = self._window_start(end_ms, self.semantics.lookback_ms)
-        for series in self.source.select(node.matchers):
-            sample = series.latest(start_ms, end_ms)
-            if sample is not None and not is_stale(sample[1]):
-                yield series.labels, *sample
+        selection = self.source.select(node.matchers)
+        times, values = selection.latest(self._window_start(end_ms, self.semantics.lookback_ms), end_ms)
+        return times, Columns(selection.sets, values, ~is_stale(values))
 
-    def _range(self, node: Range) -> Matrix:
+    def _rows(self, node: Range) -> Iterator[Rows]:
         end_ms = self._anchor(node.selector.at, node.selector.offset_ms)
         after_ms = self._window_start(end_ms, node.range_ms)
-        windows = []
-        for series in self.source.select(node.selector.matchers):
-            times, values = _without_stale(*series.window(after_ms, end_ms))
-            if times:
-                windows.append(Window(series.labels, times, values, end_ms - node.range_ms, end_ms))
-        return windows
+        for labels, times, values in self.source.select(node.selector.matchers).windows(after_ms, end_ms):
+            yield Rows(labels, times, values, end_ms - node.range_ms, end_ms)
 
     def _subquery(self, node: Subquery) -> Matrix:
         """The operand at every multiple of the step within the window."""
         end_ms = self._anchor(node.at, node.offset_ms)
         step_ms = node.step_ms or self.semantics.subquery_step_ms
         after_ms = self._window_start(end_ms, node.range_ms)
+        reads = self._reads(node)
+        if reads > MAX_SUBQUERY_READS:
+            raise EvaluationError(
+                f"a subquery costs as much as to read {reads} series, more than {MAX_SUBQUERY_READS}: "
+                "shorten its range, widen its step, or record its operand"
+            )
         windows: dict[Labels, Window] = {}
         for time_ms in range((after_ms // step_ms + 1) * step_ms, end_ms + 1, step_ms):
             for labels, value, drop in replace(self, time_ms=time_ms).vector(node.operand):
@@ -156,44 +172,73 @@ class Evaluator:
                 windows[labels].values.append(value)
         return list(windows.values())
 
+    def _reads(self, node: Node) -> int:
+        """How much an evaluation of the node costs, a subquery at each of its steps. A series that is selected is 1."""
+        match node:
+            case Selector():
+                return len(self.source.select(node.matchers))
+            case Subquery():
+                steps = -(-node.range_ms // (node.step_ms or self.semantics.subquery_step_ms))
+                return sum(map(self._reads, children(node))) * steps
+            case Call(function, arguments):
+                ranges = [argument for argument in arguments if isinstance(argument, Range)]
+                looks = sum(kernels.looks(function, rows) for operand in ranges for rows in self._rows(operand))
+                return sum(map(self._reads, arguments)) + looks
+        return sum(map(self._reads, children(node)))
+
     def _negate(self, node: Negate) -> float | Vector:
         value = self.evaluate(node.operand)
         if isinstance(value, float):
             return -value
         return [Element(element.labels, -element.value, True) for element in cast(Vector, value)]
 
-    def _call(self, node: Call) -> Value:
+    def _call(self, node: Call) -> Value | Columns:
         match node:
             case Call("timestamp", (Selector() as selector,)):
-                samples = self._samples(selector)
-                return [Element(labels, time_ms / 1000, True) for labels, time_ms, _ in samples]
+                times, columns = self._latest(selector)
+                return Columns(columns.sets, times / 1000, columns.present, True)
+            case Call(function, (Range() as operand,)) if function in kernels.TABLE:
+                return kernels.apply(function, self.source.select(operand.selector.matchers).sets, self._rows(operand))
             case _:
                 arguments = [self.evaluate(argument) for argument in node.arguments]
                 return functions.TABLE[node.function](node, arguments, self.time_ms)
 
-    def _aggregate(self, node: Aggregate) -> Vector:
+    def _aggregate(self, node: Aggregate) -> Vector | Columns:
         parameter = None if node.parameter is None else self.evaluate(node.parameter)
-        return aggregate.apply(node, self.vector(node.operand), parameter)
+        operand = self._compute(node.operand)
+        result = vectorized.reduce(node, operand, parameter) if isinstance(operand, Columns) else None
+        return aggregate.apply(node, cast(Vector, _elements(operand)), parameter) if result is None else result
 
-    def _binary(self, node: Binary) -> float | Vector:
-        left = cast("float | Vector", self.evaluate(node.left))
-        right = cast("float | Vector", self.evaluate(node.right))
-        return binary.apply(node, left, right)
-
-
-def _without_stale(
-    times: MutableSequence[int], values: MutableSequence[float]
-) -> tuple[MutableSequence[int], MutableSequence[float]]:
-    total = sum(values)  # the cheapest search for a NaN
-    if total == total or not any(map(is_stale, values)):
-        return times, values
-    fresh = [index for index, value in enumerate(values) if not is_stale(value)]
-    return [times[index] for index in fresh], [values[index] for index in fresh]
+    def _binary(self, node: Binary) -> float | Vector | Columns:
+        left, right = self._compute(node.left), self._compute(node.right)
+        result = vectorized.operate(node, left, right)
+        if result is not None:
+            return result
+        return binary.apply(node, cast("float | Vector", _elements(left)), cast("float | Vector", _elements(right)))
 
 
-def _unnamed(vector: Vector) -> Vector:
-    """The vector without the metric names that are to go; its label sets must then be distinct."""
-    result = [Element(drop_name(element.labels), element.value) if element.drop_name else element for element in vector]
+def _elements(value: Value | Columns) -> Value:
+    return value.elements() if isinstance(value, Columns) else value
+
+
+def _has_number(value: Value | Columns) -> bool:
+    if isinstance(value, Columns):
+        return value.has_number
+    if isinstance(value, list):
+        return any(isinstance(element, Window) or not math.isnan(element.value) for element in value)
+    return isinstance(value, str) or not math.isnan(value)
+
+
+def _unnamed(value: Value | Columns) -> Value | Columns:
+    """The value without the metric names that are to go; the label sets of a vector must then be distinct."""
+    if isinstance(value, Columns):
+        sets = value.sets.unnamed() if value.drop_name else value.sets
+        if sets is not None:
+            return Columns(sets, value.values, value.present)
+        value = cast(Value, value.elements())
+    if not (isinstance(value, list) and value and isinstance(value[0], Element)):
+        return value
+    result = [Element(drop_name(element.labels), element.value) if element.drop_name else element for element in value]
     if len({labels for labels, _, _ in result}) < len(result):
         raise EvaluationError("vector cannot contain metrics with the same labelset")
     return result

@@ -49,6 +49,10 @@ def total(function: Callable[[float], float]) -> Callable[[float], float]:
     return wrapped
 
 
+exp = total(math.exp)
+sqrt = total(math.sqrt)
+
+
 def logarithm(function: Callable[[float], float]) -> Callable[[float], float]:
     """A logarithm that is -Inf at zero and NaN below."""
 
@@ -60,6 +64,30 @@ def logarithm(function: Callable[[float], float]) -> Callable[[float], float]:
     return wrapped
 
 
+def log2(value: float) -> float:
+    """Calculated from fraction and exponent as in Go, which loses digits near 1."""
+    fraction, exponent = math.frexp(value)
+    if fraction == 0.5:
+        return exponent - 1.0
+    return math.log(fraction) * (1 / math.log(2)) + exponent if math.isfinite(value) else value
+
+
+def atan2(y: float, x: float) -> float:
+    """The angle as in Go, which forgets the sign of ``y`` if the quotient underflows."""
+    if y < 0 and -INF < x < 0 and y / x == 0:
+        return math.pi
+    return math.atan2(y, x)
+
+
+def sinh(value: float) -> float:
+    """The hyperbolic sine; as in Go it is infinite where exp is."""
+    return math.copysign(exp(abs(value)) / 2, value) if abs(value) > 21 else math.sinh(value)
+
+
+def cosh(value: float) -> float:
+    return abs(sinh(value)) if abs(value) > 21 else math.cosh(value)
+
+
 def atanh(value: float) -> float:
     if abs(value) == 1:
         return math.copysign(INF, value)
@@ -67,11 +95,11 @@ def atanh(value: float) -> float:
 
 
 def floor(value: float) -> float:
-    return float(math.floor(value)) if math.isfinite(value) else value
+    return math.copysign(math.floor(value), value) if math.isfinite(value) else value
 
 
 def ceil(value: float) -> float:
-    return float(math.ceil(value)) if math.isfinite(value) else value
+    return math.copysign(math.ceil(value), value) if math.isfinite(value) else value  # -0.5 gives -0
 
 
 def round_to(value: float, nearest: float) -> float:
@@ -135,30 +163,48 @@ class KahanSum:
 
 
 def kahan_sum(values: Iterable[float]) -> float:
-    accumulator = KahanSum()
+    """What a ``KahanSum`` of the values gives, without its calls: sums are most of an aggregation's work."""
+    running = compensation = 0.0
     for value in values:
-        accumulator.add(value)
-    return accumulator.total
+        result = running + value
+        if result in (INF, -INF):
+            compensation = 0.0
+        elif abs(running) >= abs(value):
+            compensation += (running - result) + value
+        else:
+            compensation += (value - result) + running
+        running = result
+    return running + compensation
 
 
 def mean(values: Sequence[float]) -> float:
-    """Compensated mean; where the sum would overflow, an incremental mean. ``values`` must not be empty."""
+    """Compensated mean; where the sum overflows, an incremental mean takes over. ``values`` must not be empty."""
     count = len(values)
     accumulator = KahanSum()
     for value in values:
         accumulator.add(value)
-    if math.isinf(accumulator.running):
-        return _incremental_mean(values)
+    if not math.isfinite(accumulator.running):
+        return _mean_beyond_range(values)
     return accumulator.running / count + accumulator.compensation / count
 
 
-def _incremental_mean(values: Sequence[float]) -> float:
-    accumulator = KahanSum(values[0])
+def _mean_beyond_range(values: Sequence[float]) -> float:
+    total = KahanSum(values[0])
     for count, value in enumerate(values[1:], start=2):
+        if math.isinf(total.running + value):
+            return _incremental_mean(total, count, values)
+        total.add(value)
+    return total.total / len(values)
+
+
+def _incremental_mean(total: KahanSum, start: int, values: Sequence[float]) -> float:
+    """The mean, with ``total`` the sum before the ``start``-th value."""
+    mean = KahanSum(total.running / (start - 1), total.compensation / (start - 1))
+    for count, value in enumerate(values[start - 1 :], start=start):
         weight = (count - 1) / count
-        accumulator = KahanSum(weight * accumulator.running, weight * accumulator.compensation)
-        accumulator.add(value / count)
-    return accumulator.total
+        mean = KahanSum(weight * mean.running, weight * mean.compensation)
+        mean.add(value / count)
+    return mean.total
 
 
 def variance(values: Iterable[float]) -> float:

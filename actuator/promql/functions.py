@@ -5,8 +5,8 @@ from collections.abc import Callable
 from typing import TypeAlias, cast
 
 from actuator.promql import dates, floats, histogram, ranges, relabel, sorting
-from actuator.promql.labels import EMPTY, NAME, Labels
-from actuator.promql.nodes import Call, Matcher, Range, Selector
+from actuator.promql.labels import EMPTY, NAME, Labels, drop, make
+from actuator.promql.nodes import Call, Range, Selector
 from actuator.promql.types import Element, Matrix, Value, Vector, Window
 
 Function: TypeAlias = Callable[[Call, list[Value], int], Value]
@@ -78,17 +78,20 @@ def _absent(call: Call, arguments: list[Value], now_ms: int) -> Vector:
 
 
 def _labels_of_absent(call: Call) -> Labels:
-    """Labels that the missing series would surely have had: those that one ``=`` matcher fixes."""
+    """Labels that the missing series would have had: those that an ``=`` matcher fixes and no later one questions."""
     (argument,) = call.arguments
     selector = argument.selector if isinstance(argument, Range) else argument
     if not isinstance(selector, Selector):
         return EMPTY
-    matchers = [matcher for matcher in selector.matchers if matcher.name != NAME]
-    return tuple(sorted((m.name, m.value) for m in matchers if _fixes(m, matchers) and m.value))
-
-
-def _fixes(matcher: Matcher, matchers: list[Matcher]) -> bool:
-    return matcher.op == "=" and sum(other.name == matcher.name for other in matchers) == 1
+    fixed: dict[str, str] = {}
+    seen = set()
+    for matcher in selector.matchers:
+        if matcher.op == "=" and matcher.name not in seen:
+            seen.add(matcher.name)
+            fixed[matcher.name] = matcher.value
+        else:
+            fixed.pop(matcher.name, None)
+    return drop(make(fixed), (NAME,))
 
 
 def _scalar(call: Call, arguments: list[Value], now_ms: int) -> float:
@@ -114,18 +117,18 @@ _MATHEMATICS: dict[str, Callable[[float], float]] = {
     "atanh": floats.atanh,
     "ceil": floats.ceil,
     "cos": floats.total(math.cos),
-    "cosh": floats.total(math.cosh),
-    "deg": math.degrees,
-    "exp": floats.total(math.exp),
+    "cosh": floats.cosh,
+    "deg": lambda value: value * 180 / math.pi,
+    "exp": floats.exp,
     "floor": floats.floor,
     "ln": floats.logarithm(math.log),
-    "log2": floats.logarithm(math.log2),
+    "log2": floats.logarithm(floats.log2),
     "log10": floats.logarithm(math.log10),
-    "rad": math.radians,
+    "rad": lambda value: value * math.pi / 180,
     "sgn": floats.sign,
     "sin": floats.total(math.sin),
-    "sinh": floats.total(math.sinh),
-    "sqrt": floats.total(math.sqrt),
+    "sinh": floats.sinh,
+    "sqrt": floats.sqrt,
     "tan": floats.total(math.tan),
     "tanh": math.tanh,
 }

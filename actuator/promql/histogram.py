@@ -1,6 +1,7 @@
 """histogram_quantile and histogram_fraction over classic histograms (series with an ``le`` label)."""
 
 import math
+import re
 from bisect import bisect_left
 from itertools import pairwise
 from typing import cast
@@ -10,8 +11,9 @@ from actuator.promql.labels import Labels, drop, get
 from actuator.promql.nodes import Call
 from actuator.promql.types import Element, Value, Vector
 
+_NUMBER = re.compile(r"[-+.0-9a-zA-Z]+")
 _TOLERANCE = 1e-12
-"""Differences of counts that are smaller in proportion are rounding errors (promql/quantile.go)."""
+"""Differences of counts that are smaller in proportion to their sum are rounding errors (promql/quantile.go)."""
 
 
 def quantile(call: Call, arguments: list[Value], now_ms: int) -> Vector:
@@ -29,13 +31,20 @@ def _histograms(vector: Vector) -> list[tuple[Labels, dict[float, float]]]:
     """Cumulative counts by upper bound, in order of the bound, for each label set without ``le``."""
     histograms: dict[Labels, dict[float, float]] = {}
     for element in vector:
-        try:
-            bound = float(get(element.labels, "le"))
-        except ValueError:
+        bound = _bound(get(element.labels, "le"))
+        if bound is None:
             continue
         buckets = histograms.setdefault(drop(element.labels, ("le",)), {})
         buckets[bound] = buckets.get(bound, 0.0) + element.value
     return [(labels, dict(sorted(buckets.items()))) for labels, buckets in histograms.items()]
+
+
+def _bound(text: str) -> float | None:
+    """The upper bound of a bucket; Python would also take ``1_0`` and white space for a number."""
+    try:
+        return float(text) if _NUMBER.fullmatch(text) else None
+    except ValueError:
+        return None
 
 
 def _quantile(ratio: float, buckets: dict[float, float]) -> float:
@@ -47,7 +56,7 @@ def _quantile(ratio: float, buckets: dict[float, float]) -> float:
     if len(bounds) < 2 or bounds[-1] != math.inf or counts[-1] == 0:
         return math.nan
     rank = ratio * counts[-1]
-    index = bisect_left(counts, rank, hi=len(counts) - 1)
+    index = bisect_left(counts, True, hi=len(counts) - 1, key=lambda count: count >= rank)  # counts may be NaN
     if index == len(counts) - 1:
         return bounds[-2]
     if index == 0:
@@ -63,7 +72,7 @@ def _monotonic(counts: list[float]) -> list[float]:
     result = counts[:1]
     for count in counts[1:]:
         previous = result[-1]
-        insignificant = math.isclose(previous, count, rel_tol=_TOLERANCE, abs_tol=0)
+        insignificant = abs(previous - count) < _TOLERANCE * (abs(previous) + abs(count))
         result.append(previous if insignificant or count < previous else count)
     return result
 

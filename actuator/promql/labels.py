@@ -7,6 +7,8 @@ Labels: TypeAlias = tuple[tuple[str, str], ...]
 """Pairs of name and value, sorted by name, no empty values; the metric's name is the label ``__name__``."""
 
 NAME = "__name__"
+SCHEMA = frozenset({NAME, "__type__", "__unit__"})
+"""What a metric is; it goes wherever a result is not that metric any more (schema/labels.go)."""
 EMPTY: Labels = ()
 
 
@@ -34,8 +36,8 @@ def drop(labels: Labels, names: Collection[str]) -> Labels:
 
 
 def drop_name(labels: Labels) -> Labels:
-    """All labels but the metric's name."""
-    return tuple([pair for pair in labels if pair[0] != NAME])
+    """All labels but the metric's name, and its type and unit if they are labels."""
+    return tuple([pair for pair in labels if pair[0] not in SCHEMA])
 
 
 def replace(labels: Labels, name: str, value: str) -> Labels:

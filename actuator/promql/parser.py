@@ -1,17 +1,16 @@
 """Text to expression tree: the only import of ``promql_parser``.
 
 The parser (0.12) overflows the stack of the process on deep trees, takes quadratic time on long ones and
-panics on some numbers. So size and depth are capped before it sees the text, its panics are caught, and its
+panics on some numbers. So the text goes through ``precheck`` first, the panics that are left are caught, and the
 tree is copied at once into ``nodes``; whatever the copy does not know is refused by name.
 """
 
-import re
 from datetime import UTC, datetime, timedelta
 from typing import Literal, cast
 
 import promql_parser as upstream
 
-from actuator.promql import functions, nodes
+from actuator.promql import functions, nodes, precheck
 from actuator.promql.aggregate import OPERATORS as AGGREGATIONS
 from actuator.promql.binary import OPERATORS as BINARY_OPERATORS
 from actuator.promql.labels import NAME
@@ -20,63 +19,39 @@ from actuator.promql.refused import explain, refuse
 from actuator.promql.relabel import compile_pattern
 from actuator.promql.types import PromqlError, UnsupportedError
 
-MAX_CHARACTERS = 64 * 1024
-MAX_DEPTH = 64
-MAX_OPERATORS = 200
-
-# Each alternative is possessive and takes an unclosed string to the end, so that the scan is linear.
-_STRING = r"""(?:"(?:\\.?|[^"\\])*+(?:"|\Z)|'(?:\\.?|[^'\\])*+(?:'|\Z)|`[^`]*+(?:`|\Z))"""
-_TOKEN = re.compile(
-    rf"""{_STRING} | \#[^\n]*+ | \{{(?:[^"'`{{}}]|{_STRING})*+\}}
-      | (?P<open>[(\[{{])
-      | (?P<close>[)\]}}])
-      | (?P<past>@\s*-)
-      | (?P<operator>[-+*/%^]|[<>!=]=?|\b(?:and|or|unless|atan2)\b)
-      | \w+
-    """,
-    re.VERBOSE | re.DOTALL | re.IGNORECASE,
-)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
+_MAX_DURATION = timedelta(microseconds=2**63 // 1000)
+"""That of Go, which counts nanoseconds: 292 years."""
 
 
-def parse(text: str) -> Node:
-    """The expression tree of ``text``; raises PromqlError and nothing else."""
-    _check_size(text)
+def parse(text: str, *, for_server: bool = False) -> Node:
+    """The expression tree of ``text``; raises PromqlError and nothing else.
+
+    ``for_server``: a server evaluates it, so it may call what the embedded evaluator does not know.
+    """
+    precheck.check(text)
     try:
-        tree = upstream.parse(text)
-    except (ValueError, OverflowError) as error:
+        root = _node(upstream.parse(text))
+    except OverflowError:
+        raise PromqlError("a duration or an @ timestamp is out of range") from None
+    except ValueError as error:
         raise explain(text, str(error)) from None
     except BaseException as error:
         if type(error).__name__ != "PanicException":  # pyo3 derives it from BaseException
             raise
-        raise UnsupportedError(f"a number is out of range: {error}") from None
-    try:
-        return _node(tree)
-    except OverflowError:
-        raise PromqlError("a duration or an @ timestamp is out of range") from None
+        raise PromqlError(f"a number is out of range: {error}") from None
+    if not for_server:
+        _check_known(root)
+    return root
 
 
-def _check_size(text: str) -> None:
-    if len(text) > MAX_CHARACTERS:
-        raise PromqlError(f"the expression has {len(text)} characters, more than {MAX_CHARACTERS}")
-    if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
-        raise PromqlError("the expression is not valid Unicode: it contains a lone surrogate")
-    depth = operators = 0
-    for token in _TOKEN.finditer(text):
-        match token.lastgroup:
-            case "open":
-                depth += 1
-            case "close":
-                depth -= 1
-            case "operator":
-                operators += 1
-            case "past":
-                raise UnsupportedError("an @ timestamp before 1970 is not supported")
-        if depth > MAX_DEPTH:
-            raise PromqlError(f"brackets are nested deeper than {MAX_DEPTH}; move a part to a recording rule")
-        if operators > MAX_OPERATORS:
-            raise PromqlError(f"more than {MAX_OPERATORS} operators; move a part to a recording rule")
+def _check_known(root: Node) -> None:
+    for node in nodes.walk(root):
+        if isinstance(node, nodes.Call) and node.function not in functions.TABLE:
+            raise refuse(f"{node.function}()")
+        if isinstance(node, nodes.Aggregate) and node.op not in AGGREGATIONS:
+            raise refuse(f"{node.op}()")
 
 
 def _node(tree: upstream.Expr) -> Node:
@@ -102,12 +77,12 @@ def _node(tree: upstream.Expr) -> Node:
         case upstream.BinaryExpr():
             return _binary(tree)
         case _:
-            raise UnsupportedError(f"{type(tree).__name__} expressions are not supported")
+            raise refuse(type(tree).__name__)
 
 
 def _selector(tree: upstream.VectorSelector) -> nodes.Selector:
     if tree.matchers.or_matchers:
-        raise UnsupportedError("'or' inside a selector is not supported: use =~ or join two selectors with 'or'")
+        raise UnsupportedError("'or' inside a selector", "use =~ or join two selectors with 'or'")
     named = (Matcher(NAME, "=", tree.name),) if tree.name else ()
     matchers = tuple(_matcher(matcher) for matcher in tree.matchers.matchers)
     return nodes.Selector(named + matchers, _milliseconds(tree.offset), _at(tree.at))
@@ -134,16 +109,24 @@ def _subquery(tree: upstream.SubqueryExpr) -> nodes.Subquery:
 
 def _call(tree: upstream.Call) -> nodes.Call:
     name = tree.func.name
-    if name not in functions.TABLE:
-        raise refuse(f"{name}()")
     arguments = tuple(_node(argument) for argument in tree.args)
     # The parser checks these itself, but lets ln() of a scalar pass.
     for argument, expected in zip(arguments, map(_value_type, tree.func.arg_types), strict=False):
         if nodes.value_type(argument) != expected:
             raise PromqlError(f"{name}() takes a {expected}, not a {nodes.value_type(argument)}")
-    if name == "label_replace" and isinstance(arguments[4], nodes.String):
-        compile_pattern(arguments[4].value)
+    if name in ("label_replace", "label_join"):
+        _check_relabelling(name, [argument.value for argument in arguments if isinstance(argument, nodes.String)])
     return nodes.Call(name, arguments, _value_type(tree.func.return_type))
+
+
+def _check_relabelling(name: str, texts: list[str]) -> None:
+    target, _, *others = texts
+    if not target:
+        raise PromqlError(f"invalid destination label name in {name}(): it is empty")
+    if name == "label_replace":
+        compile_pattern(others[1])
+    elif not all(others):
+        raise PromqlError(f"invalid source label name in {name}(): it is empty")
 
 
 def _value_type(upstream_type: upstream.ValueType) -> nodes.ValueType:
@@ -151,14 +134,14 @@ def _value_type(upstream_type: upstream.ValueType) -> nodes.ValueType:
 
 
 def _aggregate(tree: upstream.AggregateExpr) -> nodes.Aggregate:
-    op = str(tree.op)
-    if op not in AGGREGATIONS:
-        raise refuse(f"{op}()")
     modifier = tree.modifier
+    parameter = None if tree.param is None else _node(tree.param)
+    if str(tree.op) == "count_values" and parameter == nodes.String(""):
+        raise PromqlError("invalid label name in count_values(): it is empty")
     return nodes.Aggregate(
-        op=op,
+        op=str(tree.op),
         operand=_node(tree.expr),
-        parameter=None if tree.param is None else _node(tree.param),
+        parameter=parameter,
         grouping=tuple(modifier.labels) if modifier else (),
         without=modifier is not None and modifier.type == upstream.AggModifierType.Without,
     )
@@ -194,7 +177,11 @@ def _many_side(cardinality: upstream.VectorMatchCardinality) -> Literal["left", 
 
 
 def _milliseconds(duration: timedelta | None) -> int:
-    return 0 if duration is None else duration // _MILLISECOND
+    if duration is None:
+        return 0
+    if abs(duration) > _MAX_DURATION:
+        raise OverflowError
+    return duration // _MILLISECOND
 
 
 def _at(tree: upstream.AtModifier | None) -> At:

@@ -10,7 +10,7 @@ from actuator.promql.types import EvaluationError, Window
 
 RangeFunction: TypeAlias = Callable[..., float | None]
 
-_EXTRAPOLATION_THRESHOLD = 1.1
+EXTRAPOLATION_THRESHOLD = 1.1
 """A sample is missing at an end of the window if the gap is longer than this many average intervals."""
 
 
@@ -35,7 +35,7 @@ def _extrapolation(window: Window, growth: float, *, counter: bool) -> float:
     average = sampled / (len(times) - 1)
     before = (times[0] - window.start_ms) / 1000
     after = (window.end_ms - times[-1]) / 1000
-    threshold = average * _EXTRAPOLATION_THRESHOLD
+    threshold = average * EXTRAPOLATION_THRESHOLD
     if before >= threshold:
         before = average / 2
     if counter and growth > 0 and window.values[0] >= 0:
@@ -121,7 +121,7 @@ def predict_linear(window: Window, seconds: float, now_ms: int) -> float | None:
 def smooth(window: Window, smoothing: float, trend: float) -> float | None:
     """Double exponential smoothing (Holt's linear trend)."""
     for name, factor in (("smoothing", smoothing), ("trend", trend)):
-        if not 0 < factor < 1:
+        if factor <= 0 or factor >= 1:  # NaN passes
             raise EvaluationError(f"invalid {name} factor. Expected: 0 < {name[0]}f < 1, got: {factor:f}")
     values = window.values
     if len(values) < 2:
@@ -173,7 +173,7 @@ TABLE: dict[str, RangeFunction] = {
     "quantile_over_time": lambda window, ratio: floats.quantile(ratio, window.values),
     "rate": rate,
     "resets": resets,
-    "stddev_over_time": lambda window: math.sqrt(floats.variance(window.values)),
+    "stddev_over_time": lambda window: floats.sqrt(floats.variance(window.values)),
     "stdvar_over_time": lambda window: floats.variance(window.values),
     "sum_over_time": lambda window: floats.kahan_sum(window.values),
     "ts_of_first_over_time": lambda window: window.times_ms[0] / 1000,

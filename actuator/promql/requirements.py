@@ -20,12 +20,25 @@ def window_ms(node: Node, semantics: Semantics) -> float:
             return max((window_ms(child, semantics) for child in children(node)), default=0)
 
 
+def looks_back_ms(node: Node) -> float:
+    """How far the ranges and offsets of an expression reach; what is asked for now looks back 0."""
+    return window_ms(node, Semantics(lookback_ms=0))
+
+
 def subquery_steps(node: Node, semantics: Semantics) -> int:
     """How often the most repeated part of the expression is evaluated: steps of nested subqueries multiply."""
     repeated = max((subquery_steps(child, semantics) for child in children(node)), default=1)
-    if isinstance(node, Subquery):
-        return repeated * -(-node.range_ms // (node.step_ms or semantics.subquery_step_ms))
-    return repeated
+    return repeated * _steps(node, semantics) if isinstance(node, Subquery) else repeated
+
+
+def evaluations(node: Node, semantics: Semantics) -> int:
+    """How many parts are evaluated, those of a subquery at each of its steps."""
+    once = sum((evaluations(child, semantics) for child in children(node)), start=1)
+    return once * _steps(node, semantics) if isinstance(node, Subquery) else once
+
+
+def _steps(node: Subquery, semantics: Semantics) -> int:
+    return -(-node.range_ms // (node.step_ms or semantics.subquery_step_ms))
 
 
 def _reach(length_ms: float, offset_ms: int, at: At) -> float:
@@ -39,5 +52,5 @@ def metric_names(root: Node) -> frozenset[str]:
         for node in walk(root)
         if isinstance(node, Selector)
         for matcher in node.matchers
-        if matcher.name == NAME and matcher.op == "="
+        if matcher.name == NAME and matcher.op == "=" and matcher.value
     )

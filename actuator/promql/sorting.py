@@ -37,6 +37,11 @@ def _label_key(labels: Labels, names: list[str]) -> tuple[list[list[tuple[bool, 
 
 
 def _natural(value: str) -> list[tuple[bool, int, str]]:
-    """Runs of digits compare as numbers and come before other text."""
+    """Runs of ASCII digits compare as numbers and come before other text."""
     runs = re.findall(r"[0-9]+|[^0-9]+", value)
-    return [(False, int(run), run) if run[0].isdecimal() else (True, 0, run) for run in runs]
+    return [_number_key(run.lstrip("0")) if run[0].isdecimal() else (True, 0, run) for run in runs]
+
+
+def _number_key(digits: str) -> tuple[bool, int, str]:
+    """Digits in the order of their numbers, which may be too long for Python's integers."""
+    return False, len(digits), digits

@@ -1,13 +1,10 @@
 """Values that PromQL expressions evaluate to, and the errors of the language."""
 
 import struct
-from array import array
-from collections.abc import MutableSequence, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple, Protocol, TypeAlias
+from collections.abc import MutableSequence
+from typing import NamedTuple, TypeAlias
 
 from actuator.promql.labels import Labels
-from actuator.promql.nodes import Matcher
 
 
 class PromqlError(Exception):
@@ -15,15 +12,18 @@ class PromqlError(Exception):
 
 
 class UnsupportedError(PromqlError):
-    """The construct is PromQL, but not supported here; the message names it and a way around."""
+    """The construct is PromQL, but not supported here; ``name`` says which, ``hint`` what to write instead."""
+
+    def __init__(self, name: str, hint: str) -> None:
+        super().__init__(f"{name}: not supported; {hint}")
+        self.name = name
 
 
 class EvaluationError(PromqlError):
     """The expression is valid, but not on these data (many-to-many matches, duplicate label sets, ...)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
+class Sample(NamedTuple):
     """One element of a result: a value at the time of the evaluation."""
 
     labels: Labels
@@ -58,31 +58,12 @@ Matrix: TypeAlias = list[Window]
 Value: TypeAlias = float | str | Vector | Matrix
 
 
-class Series(Protocol):
-    """What the evaluator asks of a stored series. Times are unix milliseconds, as in Prometheus."""
-
-    @property
-    def labels(self) -> Labels: ...
-
-    def latest(self, start_ms: int, end_ms: int) -> tuple[int, float] | None:
-        """Newest sample in (start_ms, end_ms], staleness markers included."""
-
-    def window(self, start_ms: int, end_ms: int) -> tuple["array[int]", "array[float]"]:
-        """Times and values in (start_ms, end_ms], oldest first, staleness markers included."""
-
-
-class Source(Protocol):
-    """Where the evaluator finds series."""
-
-    def select(self, matchers: Sequence[Matcher]) -> Sequence[Series]:
-        """Series whose labels fulfil all matchers."""
-
-
-_STALE_BITS = struct.pack("<Q", 0x7FF0000000000002)
-STALE_MARKER: float = struct.unpack("<d", _STALE_BITS)[0]
+STALE_BITS = 0x7FF0000000000002
+_STALE_BYTES = struct.pack("<Q", STALE_BITS)
+STALE_MARKER: float = struct.unpack("<d", _STALE_BYTES)[0]
 """The NaN by which Prometheus marks the end of a series (model/value/value.go)."""
 
 
 def is_stale(value: float) -> bool:
     """Whether ``value`` is the staleness marker and not an ordinary NaN."""
-    return value != value and struct.pack("<d", value) == _STALE_BITS
+    return value != value and struct.pack("<d", value) == _STALE_BYTES

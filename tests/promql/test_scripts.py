@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.promql.promqltest import run
+from actuator.promqltest import run
 
 SCRIPTS = sorted((Path(__file__).parent / "scripts").glob("*.test"))
 
