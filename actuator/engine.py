@@ -1,25 +1,37 @@
-"""One tick: scrape, evaluate, plan, guard, write. Each step is a module of its own; this one joins them."""
+"""One tick: scrape, evaluate, plan, write. Each step is a module of its own; this one joins them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Protocol
+import logging
+from collections import Counter
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Protocol, TypeVar
 
+from actuator import rivals
+from actuator.aftermath import Aftermath
 from actuator.apply import Writer
-from actuator.decision import Decision, Outcome
-from actuator.guard import BUDGET_SECONDS, judge
-from actuator.knobs import KNOBS, Knob, Live, Target, Value
-from actuator.limits import Limits
-from actuator.plan import Setpoint, settle_conflicts
-from actuator.policy import Policy
+from actuator.data.frame import Frame
+from actuator.data.query import Query
+from actuator.data.scrape import ScrapeResult
+from actuator.data.store import Series, Store, StoreFullError
+from actuator.decision import Decision
+from actuator.execute import Executor
+from actuator.knobs import Knob, label
+from actuator.ledger.ledger import LedgerError
+from actuator.plans.plan import Setpoint, settle_conflicts
+from actuator.plans.view import Fault, View
 from actuator.promql import labels
-from actuator.promql.labels import Labels
-from actuator.query import Query
-from actuator.rule import UNKNOWN, State, acted, step
-from actuator.ruleset import Group, Record, RuleSet, Tune
-from actuator.scrape import Scraper, ScrapeResult
-from actuator.store import Store, StoreFullError
-from actuator.view import Fault, View
+from actuator.rules.policy import Policy
+from actuator.rules.rule import UNKNOWN, State, acted, has_passed, step
+from actuator.rules.ruleset import Group, Record, RuleSet, Tune
+
+log = logging.getLogger("kvmtune-actuator")
+
+T = TypeVar("T")
+
+GroupKey = tuple[str, int]
+"""The name of a group, and its number among those of this name, of which each file may have one."""
 
 
 class Observer(Protocol):
@@ -31,8 +43,18 @@ class Observer(Protocol):
     def evaluated(self, rule: str, state: State | None, faults: tuple[str, ...]) -> None:
         """A rule was evaluated (`state` None: a recording rule); `faults` say for whom it could not decide, and why."""
 
+    def rivals(self, tuners: frozenset[str]) -> None:
+        """These other programs that turn knobs run on this host now."""
+
     def decided(self, decision: Decision) -> None:
         """A setpoint became a write, or did not, for a reason."""
+
+
+class Source(Protocol):
+    """Where the data of a tick come from: an exporter that is scraped, or a server."""
+
+    def scrape(self, now: float) -> ScrapeResult:
+        """Get what there is at ``now`` (unix seconds), or find out that there is nothing."""
 
 
 class Engine:
@@ -43,7 +65,7 @@ class Engine:
         rules: RuleSet,
         policy: Policy,
         *,
-        scraper: Scraper,
+        source: Source,
         store: Store,
         query: Query,
         knobs: Mapping[str, Knob],
@@ -52,18 +74,21 @@ class Engine:
     ) -> None:
         self.rules = rules
         self.policy = policy
-        self._scraper = scraper
+        self._source = source
         self._store = store
         self._query = query
         self._knobs = knobs
         self._writer = writer
         self._observer = observer
+        self.aftermath = Aftermath(writer)
+        self.executor = Executor(writer, self.aftermath, observer.decided)
+        self.decided_as_of: float | None = None
+        """As of its last view that gave an answer to a rule."""
         self._states: dict[str, State] = {}
         self._faults: dict[str, tuple[str, ...]] = {}
-        self._evaluated: dict[int, float] = {}
-        self._recorded: set[Labels] = set()
-        # A dry run counts the writes that it would have made, so that it keeps the same budgets.
-        self._writes: dict[tuple[str, Target], tuple[float, ...]] = {}
+        self._trouble: dict[tuple[str, str], str] = {}  # by rule and part of the tick, what was logged of it
+        self._evaluated: dict[GroupKey, float] = {}
+        self._frames: dict[tuple[GroupKey, str], Frame] = {}  # of the recording rules, by group and name
 
     def reload(self, rules: RuleSet, policy: Policy) -> None:
         """Put other rules in force. A rule with the same name, `when` and `until` keeps its state.
@@ -81,35 +106,73 @@ class Engine:
 
     def tick(self, now: float) -> None:
         """Do all that is due at `now` (unix seconds)."""
-        scrape = self._scraper.scrape(now)
+        scrape = self._source.scrape(now)
         self._observer.scraped(scrape, now)
         if self._writer is not None:
             for decision in self._writer.settle(now):
                 self._observer.decided(decision)
-        view = View(self._query if scrape.ok else None, self._knobs, self.policy, now)
-        due = [
-            rule for key, group in enumerate(self.rules.groups) if self._is_due(key, group, now) for rule in group.rules
-        ]
+        unresponsive = self._writer.unresponsive(now) if self._writer else {}
+        view = View(self._query if scrape.ok else None, self._knobs, self.policy, now, unresponsive)
+        groups = {key: group for key, group in _known_by(self.rules).items() if self._is_due(key, group, now)}
+        due = [rule for group in groups.values() for rule in group.rules]
+        if scrape.ok:
+            # What a rule asks when it acts is asked ahead, too, once it holds for something.
+            asked = (rule.exprs if self._states.get(rule.name) else rule.conditions for rule in due)
+            self._query.prepare([rivals.ACTIVE, *(expr for exprs in asked for expr in exprs)], now)
+            if (tuners := rivals.active(view)) is not None:
+                self._observer.rivals(tuners)
         # First all records: a rule in an earlier file may use the record of a later one.
-        self._record([rule for rule in due if isinstance(rule, Record)], view, now)
-        setpoints = [setpoint for rule in due if isinstance(rule, Tune) for setpoint in self._tune(rule, view, now)]
+        for key, group in groups.items():
+            self._record(key, group, view, now)
+        self._end_records_that_are_gone(now)
+        setpoints: list[Setpoint] = []
+        for tune in self.rules.tunes:
+            setpoints += self._contained(tune.name, "trials", partial(self._follow, tune, view, now), [])
+        for rule in due:
+            if isinstance(rule, Tune):
+                setpoints += self._contained(rule.name, "rule", partial(self._tune, rule, view, now), [])
+        self.decided_as_of = self.decided_as_of if view.decided_as_of is None else view.decided_as_of
         kept, overruled = settle_conflicts(setpoints)
         for setpoint in overruled:
-            self._decide(setpoint, "overruled", now, detail="another setpoint goes before it")
-        for setpoint in kept:
-            self._carry_out(setpoint, view.live(setpoint.knob)[setpoint.target], now)
+            self.executor.decide(setpoint, "overruled", now, detail="another setpoint goes before it")
+        self.executor.carry_out(kept, view, self.policy, now)
 
-    def _is_due(self, key: int, group: Group, now: float) -> bool:
+    def _follow(self, tune: Tune, view: View, now: float) -> list[Setpoint]:
+        """Take its trials on; what failed one is put back."""
+        self.aftermath.follow(tune, view, now)
+        return list(self.aftermath.reverts(tune, view))
+
+    def _is_due(self, key: GroupKey, group: Group, now: float) -> bool:
         last = self._evaluated.get(key)
-        # A tick comes a little early or late; that must not cost a whole interval.
-        if last is not None and now - last < 0.9 * (group.interval_seconds or 0.0):
+        if last is not None and not has_passed(group.interval_seconds or 0.0, last, now):
             return False
         self._evaluated[key] = now
         return True
 
+    def _contained(self, rule: str, part: str, what: Callable[[], T], otherwise: T) -> T:
+        """What goes wrong with one rule in a way that nobody foresaw costs that rule only."""
+        try:
+            done = what()
+        except LedgerError:
+            raise
+        except Exception as error:
+            trouble = f"{type(error).__name__}: {error} (a defect of kvmtune: please report it)"
+            if self._trouble.get((rule, part)) != trouble:
+                log.exception("rule %s failed", rule)
+            self._trouble[rule, part] = trouble
+            self._observer.evaluated(rule, self._states.get(rule), (trouble,))
+            return otherwise
+        self._trouble.pop((rule, part), None)
+        return done
+
     def _tune(self, rule: Tune, view: View, now: float) -> list[Setpoint]:
         setpoints: list[Setpoint] = []
+        if rule.mode == "off":
+            self._states.pop(rule.name, None)
+            self._observer.evaluated(rule.name, {}, ())
+            return list(self.aftermath.restorations(rule, {}, view))
         state = self._states.get(rule.name, {})
+        held = self.aftermath.quarantined(rule.name)
         try:
             when = view.evidence(rule.when)
             until = view.evidence(rule.until) if rule.until else None
@@ -121,82 +184,48 @@ class Engine:
             # Between two acts, what kept the last one from some of its targets still stands.
             faults = self._faults.get(rule.name, ()) if state else ()
             if due:
-                setpoints, faults = view.setpoints(rule, due)
+                setpoints, faults = view.setpoints(rule, due, held)
                 state = acted(state, due, now)
             self._faults[rule.name] = faults
+            setpoints += self.aftermath.restorations(rule, state, view)
         self._states[rule.name] = state
-        self._observer.evaluated(rule.name, state, faults)
+        quarantined = (f"{knob} of {label(target)} is in quarantine: {why}" for (knob, target), why in held.items())
+        self._observer.evaluated(rule.name, state, (*faults, *quarantined))
         return setpoints
 
-    def _record(self, rules: list[Record], view: View, now: float) -> None:
-        before = self._recorded
-        made: set[Labels] = set()
-        for rule in rules:
-            faults: tuple[str, ...] = ()
-            try:
-                for sample in view.samples(rule.expr):
-                    pairs = {**dict(sample.labels), labels.NAME: rule.name, **dict(rule.labels)}
-                    series = labels.make(pairs)
-                    self._store.append(series, now, sample.value)
-                    made.add(series)
-            except (Fault, StoreFullError) as fault:
-                faults = (str(fault),)
-            self._observer.evaluated(rule.name, None, faults)
-        waiting = self._names_in_force - {rule.name for rule in rules}
-        self._recorded = made | {series for series in before if labels.get(series, labels.NAME) in waiting}
-        for gone in before - self._recorded:
-            self._store.mark_stale(gone, now)
-
-    @property
-    def _names_in_force(self) -> set[str]:
-        return {rule.name for group in self.rules.groups for rule in group.rules if isinstance(rule, Record)}
-
-    def _carry_out(self, setpoint: Setpoint, live: Live, now: float) -> None:
-        key = (setpoint.knob, setpoint.target)
-        obstacle = self._writer.obstacle(key, live, now) if self._writer else None
-        if obstacle is not None:
-            self._decide(setpoint, obstacle.outcome, now, live.value, detail=obstacle.detail)
-            return
-        verdict = judge(
-            setpoint.value,
-            live,
-            KNOBS[setpoint.knob],
-            (self.policy.limits.get(setpoint.knob, Limits()), setpoint.limits),
-            writes=self._writes.get(key, ()),
-            now=now,
-        )
-        if verdict.value is None:
-            self._decide(setpoint, verdict.ruling, now, live.value, detail=verdict.detail)
-            return
-        recent = (time for time in self._writes.get(key, ()) if now - time < BUDGET_SECONDS)
-        self._writes[key] = (*recent, now)
-        outcome: Outcome = "would write"
-        detail = verdict.detail
-        if self._writer is not None:
-            problem = self._writer.write(setpoint, live, verdict.value, now)
-            outcome, detail = ("failed", problem) if problem else ("written", detail)
-        self._decide(setpoint, outcome, now, live.value, verdict.value, detail)
-
-    def _decide(
-        self,
-        setpoint: Setpoint,
-        outcome: Outcome,
-        now: float,
-        before: Value | None = None,
-        after: Value | None = None,
-        detail: str = "",
-    ) -> None:
-        self._observer.decided(
-            Decision(
-                time=now,
-                rule=setpoint.rule,
-                knob=setpoint.knob,
-                target=setpoint.target,
-                outcome=outcome,
-                before=before,
-                after=after,
-                because=setpoint.because,
-                value=setpoint.evidence,
-                detail=detail,
+    def _record(self, key: GroupKey, group: Group, view: View, now: float) -> None:
+        rows: dict[str, dict[Series, float]] = {}
+        for rule in group.records:
+            frame = self._frames.setdefault((key, rule.name), Frame())
+            row = rows.setdefault(rule.name, {})
+            faults: tuple[str, ...] | None = self._contained(
+                rule.name, "record", partial(self._add, rule, frame, row, view), None
             )
-        )
+            self._store.append_row(frame, row, now)
+            if faults is not None:
+                self._observer.evaluated(rule.name, None, faults)
+
+    def _add(self, rule: Record, frame: Frame, row: dict[Series, float], view: View) -> tuple[str, ...] | None:
+        """Put the samples of a recording rule into `row`; returns what is wrong."""
+        try:
+            for sample in view.samples(rule.expr):
+                pairs = {**dict(sample.labels), labels.NAME: rule.name, **dict(rule.labels)}
+                row[self._store.series(labels.make(pairs), frame)] = sample.value
+        except (Fault, StoreFullError) as fault:
+            return (str(fault),)
+        return ()
+
+    def _end_records_that_are_gone(self, now: float) -> None:
+        in_force = {(key, rule.name) for key, group in _known_by(self.rules).items() for rule in group.records}
+        for gone in self._frames.keys() - in_force:
+            self._store.append_row(self._frames.pop(gone), {}, now)
+
+
+def _known_by(rules: RuleSet) -> dict[GroupKey, Group]:
+    """The groups, in order, by what they are known by also after a reload."""
+    found: dict[GroupKey, Group] = {}
+    numbers: Counter[str] = Counter()
+    for group in rules.groups:
+        found[group.name, numbers[group.name]] = group
+        numbers[group.name] += 1
+    return found

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from actuator.apply import taken_over
-from actuator.knobs import HOST, Knob, Live, Value, label
-from actuator.ledger import Intent, Ledger, LedgerError, Owned, Record, Released
+from actuator.knobs import Knob, Live, Value, label
+from actuator.ledger import detour
+from actuator.ledger.ledger import Ledger, LedgerError
+from actuator.ledger.records import Intent, Key, Owned, Record, Released
 
 log = logging.getLogger("kvmtune-actuator")
 
@@ -59,8 +61,9 @@ class Restorer:
         the ledger, so that it can be asked again.
         """
         clean = True
-        last_first = list(self._ledger.owned.values())[::-1]
-        for owned in sorted(last_first, key=lambda owned: owned.target != HOST):
+        seen: set[Key] = set()
+        while (owned := self._next(seen)) is not None:
+            seen.add((owned.knob, owned.target))
             restoration = self._attempt(owned)
             if restoration.result == "failed":
                 clean = False
@@ -69,6 +72,11 @@ class Restorer:
                 self._note(Released(time=self._clock(), knob=owned.knob, target=owned.target, reason=reason))
             self._report(restoration)
         return clean
+
+    def _next(self, seen: Collection[Key]) -> Owned | None:
+        """Putting one back may have changed another on its way that it did not put back."""
+        last_first = [owned for key, owned in self._ledger.owned.items() if key not in seen][::-1]
+        return min(last_first, key=lambda owned: "domain" in dict(owned.target), default=None)
 
     def _attempt(self, owned: Owned) -> Restoration:
         if owned.knob not in self._knobs:
@@ -85,29 +93,36 @@ class Restorer:
 
     def _restore(self, knob: Knob, owned: Owned) -> Restoration:
         live = knob.live().get(owned.target)
+        doubt = knob.doubt(owned.target)
+        if doubt is not None and (live is None or live.refusal == doubt):  # a write would only wait for nothing
+            return Restoration(owned, "failed", f"{label(owned.target)}: {doubt}; run restore again when it is back")
         if live is None or live.identity != owned.identity:
-            return Restoration(owned, "gone", f"{label(owned.target)} is not here any more")
+            why = live.refusal if live else None
+            return Restoration(owned, "gone", why or f"{label(owned.target)} is not here any more")
         # A slow knob may show its original value and still be on the way to what we wrote: write it then, too.
         if live.value == owned.original and not knob.settle_seconds:
             return Restoration(owned, "already there")
-        if not knob.is_ours(live.value, owned.written):
+        if not knob.is_ours(live.value, owned.ours):
             return Restoration(owned, "left alone", taken_over(knob, owned, live.value))
         goal, why = self._goal(knob, owned, live)
-        self._note(
-            Intent(
-                id=self._ledger.next_id,
-                time=self._clock(),
-                knob=owned.knob,
-                target=owned.target,
-                identity=owned.identity,
-                before=live.value,
-                after=goal,
-                rule="restore",
-                because="what we changed is put back",
-            )
+        intent = Intent(
+            id=self._ledger.next_id,
+            time=self._clock(),
+            knob=owned.knob,
+            target=owned.target,
+            identity=owned.identity,
+            before=live.value,
+            after=goal,
+            rule="restore",
+            because="what we changed is put back",
         )
-        knob.write(owned.target, goal)
-        return self._await(knob, owned, goal, why)
+        self._note(intent)
+        detour.begin(self._knobs, self._ledger, self._note, intent)
+        try:
+            knob.write(owned.target, goal)
+            return self._await(knob, owned, goal, why)
+        finally:
+            detour.end(self._knobs, self._ledger, self._note, self._clock())
 
     def _goal(self, knob: Knob, owned: Owned, live: Live) -> tuple[Value, str]:
         """The original value; of a guest that uses more by now, what it uses."""

@@ -1,12 +1,13 @@
-"""The shipped rules on a model host: state in, time, state out."""
+"""The shipped rules in the loop with a model host, beyond what their own tests say (rules/*.test.yml)."""
 
 import logging
 from pathlib import Path
 
 import pytest
 
-from actuator import config
 from actuator.decision import Decision
+from actuator.rules import config
+from actuator.rules.ruleset import RuleSet
 from tests.scenarios.model import Guest, Host, Run
 
 SHORT, SPARE = 2048, 8192
@@ -24,97 +25,6 @@ def told(decisions: list[Decision]) -> list[tuple[float, str, str, object, objec
         for decision in decisions
         if decision.outcome != "settled"
     ]
-
-
-def test_shortage_starts_ksm_after_15_seconds_and_raises_its_rate_every_10(host: Host) -> None:
-    host.available = SHORT
-    with Run(host) as run:
-        assert told(run.tick(3)) == []
-        assert told(run.tick()) == [
-            (20, "ksm_scan_faster", "written", 0, 1),
-            (20, "ksm_scan_faster", "written", 100, 150),
-        ]
-        assert told(run.tick(4)) == [
-            (30, "ksm_scan_faster", "written", 150, 225),
-            (40, "ksm_scan_faster", "written", 225, 337),
-        ]
-        run.tick(60)
-        assert host.ksm("pages_to_scan") == 20000
-        assert host.ksm("run") == 1
-
-
-def test_the_rate_decays_to_the_configured_floor_and_what_is_merged_is_kept(host: Host) -> None:
-    host.ksm("run", 1)
-    host.ksm("pages_to_scan", 20000)
-    host.available = SPARE
-    with Run(host) as run:
-        assert told(run.tick(6)) == []
-        assert told(run.tick()) == [(35, "ksm_scan_slower", "written", 20000, 14000)]
-        run.tick(100)
-        assert host.ksm("pages_to_scan") == 100
-        assert host.ksm("run") == 1
-
-
-def test_between_the_thresholds_it_goes_on_until_there_is_some_to_spare(host: Host) -> None:
-    host.available = SHORT
-    with Run(host) as run:
-        run.tick(5)
-        host.available = int(host.total * 0.22)
-        assert [decision.rule for decision in run.tick(4)] == ["ksm_scan_faster"] * 2
-        host.available = int(host.total * 0.26)
-        assert run.tick(4) == []
-
-
-def test_an_idle_guest_lends_half_of_what_it_can_spare_and_not_below_its_floor(host: Host) -> None:
-    host.available = SHORT
-    host.guests = {"idle": Guest(actual=1024, used=128), "busy": Guest(actual=1024, used=900)}
-    with Run(host) as run:
-        shrinks = [decision for decision in run.tick(24) if decision.knob == "balloon.target"]
-        assert {decision.target for decision in shrinks} == {(("domain", "idle"),)}
-        # 30 % a step is the policy's limit; then half of the rest, while 30 % of it is usable.
-        sizes = [int(decision.after or 0) >> 20 for decision in shrinks if decision.outcome == "written"]
-        assert sizes == [717, 502, 352, 247, 188, 158]
-        assert host.guests["busy"].actual == 1024
-
-
-def test_a_guest_that_needs_memory_gets_it_back_also_in_a_shortage(host: Host) -> None:
-    host.available = SHORT
-    host.guests = {"web": Guest(actual=400, used=380)}
-    with Run(host) as run:
-        first = [decision for decision in run.tick() if decision.knob == "balloon.target"]
-        assert told(first) == [(5, "balloon_return_needed", "written", 400 << 20, 520 << 20)]
-        run.tick(10)
-        # It stops when 15 % of it is usable, and the shrinking rule has nothing to take either.
-        assert host.guests["web"].actual == 520
-
-
-def test_with_memory_to_spare_guests_get_back_what_they_lent(host: Host) -> None:
-    host.available = SPARE
-    host.guests = {"web": Guest(actual=512, used=128)}
-    with Run(host) as run:
-        run.tick(12)
-        assert host.guests["web"].actual == 512
-        run.tick(100)
-        assert host.guests["web"].actual == 1024
-
-
-def test_a_guest_that_may_not_be_touched_is_named_and_left(host: Host) -> None:
-    host.available = SHORT
-    host.guests = {"mute": Guest(used=128, refusal="the balloon driver in the guest does not answer")}
-    with Run(host) as run:
-        (decision,) = [decision for decision in run.tick(4) if decision.knob == "balloon.target"]
-        assert (decision.outcome, decision.detail) == ("refused", "the balloon driver in the guest does not answer")
-        assert host.guests["mute"].actual == 1024
-
-
-def test_two_busy_guests_on_one_cpu_end_up_apart(host: Host) -> None:
-    host.guests = {name: Guest(actual=512, maximum=512, pins="0", busy=1.0) for name in ("a", "b")}
-    host.guests["idle"] = Guest(actual=512, maximum=512, pins="0")
-    with Run(host) as run:
-        run.tick(30)
-        assert {name: guest.pins for name, guest in host.guests.items()} == {"a": "1", "b": "0", "idle": "0"}
-        moves = [decision for decision in run.decisions if decision.outcome == "written"]
-        assert len(moves) == 1
 
 
 def test_dry_run_decides_the_same_and_writes_nothing(host: Host) -> None:
@@ -146,7 +56,7 @@ def test_nothing_happens_on_silence(host: Host, caplog: pytest.LogCaptureFixture
         run.tick(2)
         host.is_up = False
         assert run.tick(20) == []
-        assert run.faults["ksm_scan_faster"] == ("the exporter could not be scraped",)
+        assert run.faults["ksm_scan_faster"] == ("the data of this tick are missing",)
         host.is_up = True
         # The silence did not count for the rule's `for: 15s`.
         assert run.tick() == []
@@ -177,12 +87,15 @@ def test_a_reload_keeps_what_rules_have_seen(host: Host) -> None:
 SLOW = """
 groups:
   - name: same
-    interval: 30s
+    interval: 60s
     rules:
       - tune: slow
         because: b
         when: kvm_memory_available_bytes > 0
         set: {ksm.pages_to_scan: kvm_ksm_pages_to_scan + 1}
+"""
+FAST = """
+groups:
   - name: same
     interval: 10s
     rules:
@@ -194,12 +107,14 @@ groups:
 
 
 def test_each_group_keeps_its_own_interval(host: Host) -> None:
-    with Run(host, rules=config.loads(SLOW)) as run:
+    """Also if another file has one of the same name."""
+    both = RuleSet(config.loads(SLOW).groups + config.loads(FAST).groups)
+    with Run(host, rules=both) as run:
         run.tick(13)
         ticks = {"slow": [], "fast": []}
         for decision in run.decisions:
             ticks[decision.rule].append(decision.time)
-        assert ticks == {"slow": [5, 35, 65], "fast": [5, 15, 25, 35, 45, 55, 65]}
+        assert ticks == {"slow": [5, 65], "fast": [5, 15, 25, 35, 45, 55, 65]}
 
 
 CONFLICT = """
@@ -244,6 +159,28 @@ def test_two_records_of_one_name_live_side_by_side(host: Host) -> None:
     with Run(host, rules=config.loads(LABELS)) as run:
         run.tick()
         assert host.ksm("run") == 1
+
+
+INTERVALS = """
+groups:
+  - name: slow
+    interval: 30s
+    rules:
+      - {record: both, labels: {kind: a}, expr: kvm_ksm_run + 1}
+  - name: fast
+    rules:
+      - {record: both, labels: {kind: b}, expr: kvm_ksm_run + 2}
+      - tune: uses_both
+        because: b
+        when: count(both) == 2
+        set: {ksm.pages_to_scan: kvm_ksm_pages_to_scan + 1}
+"""
+
+
+def test_two_records_of_one_name_keep_the_intervals_of_their_groups(host: Host) -> None:
+    with Run(host, rules=config.loads(INTERVALS)) as run:
+        run.tick(4)
+        assert host.ksm("pages_to_scan") == 104
 
 
 VETO = """
@@ -312,6 +249,29 @@ groups:
         when: kvm_ksm_run == 0
         set: {ksm.run: 1}
 """
+
+
+ODD_NAME = """
+groups:
+  - name: g
+    rules:
+      - tune: odd
+        because: b
+        when: '{"%s"} > 0'
+        set: {ksm.pages_to_scan: 150}
+      - tune: fine
+        because: b
+        when: kvm_ksm_run == 0
+        set: {ksm.run: 1}
+"""
+
+
+@pytest.mark.parametrize("name", ["no such metric", "größe", "sum", "inf"])
+def test_a_missing_metric_of_any_name_costs_its_own_rule(host: Host, name: str) -> None:
+    with Run(host, rules=config.loads(ODD_NAME % name)) as run:
+        run.tick()
+        assert run.faults["odd"] == (f"waits for data of {name}",)
+        assert host.ksm("run") == 1
 
 
 def test_a_query_that_fails_costs_its_own_rule(host: Host) -> None:

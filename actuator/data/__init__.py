@@ -1,0 +1,1 @@
+"""Where samples come from, where they are kept, and who answers queries about them."""

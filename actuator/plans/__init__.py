@@ -1,0 +1,1 @@
+"""From rules that act to setpoints, and how far those may go."""
