@@ -1,0 +1,1 @@
+"""What kvmtune costs, measured next to its peers and to the least that is possible."""
