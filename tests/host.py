@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from actuator.knobs import Libvirt
 from kvmhost.fs import HostFS
 
 FIXTURES = Path(__file__).parent / "hosts"
@@ -47,3 +48,8 @@ def public_directory() -> Iterator[Path]:
         path = Path(name)
         path.chmod(0o755)
         yield path
+
+
+def unasked() -> Libvirt:
+    """A libvirt for knobs that do not ask it anything."""
+    return Libvirt("test:///default", Path("/nonexistent"), lambda: 0.0, readonly=True)

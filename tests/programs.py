@@ -20,13 +20,13 @@ class Program:
     """A running program; its output is in a file, so that nothing blocks."""
 
     def __init__(self, log: Path, *command: str | Path) -> None:
-        self._log = log
+        self.log = log
         with log.open("w") as out:
             self.process = subprocess.Popen([BIN / command[0], *command[1:]], stdout=out, stderr=subprocess.STDOUT)
 
     @property
     def output(self) -> str:
-        return self._log.read_text()
+        return self.log.read_text()
 
     def wait_for(self, pattern: str) -> re.Match[str]:
         """The first match in the output, awaited."""

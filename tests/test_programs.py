@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import signal
 import subprocess
 import urllib.request
@@ -13,79 +12,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.programs import BIN, PATIENCE_SECONDS, Program, run, wait_until
+from tests.filehost import RULES, Host, host_in
+from tests.programs import BIN, PATIENCE_SECONDS, run, wait_until
 
-RULES = """
-groups:
-  - name: g
-    rules:
-      - tune: ksm_on
-        because: "It is a test."
-        when: kvm_ksm_run == 0
-        until: kvm_ksm_run == 7
-        for: 300ms
-        set:
-          ksm.run: 1
-          ksm.pages_to_scan: 190
-"""
 BROKEN = RULES.replace("because", "becuase").replace("ksm.run: 1", "ksm.ran: 1").replace("300ms", "soon")
-
-
-class Host:
-    """A copy of a fixture host, and the programs that run on it."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        self.root = directory / "root"
-        shutil.copytree(Path(__file__).parent / "hosts/ordinary", self.root)
-        self.ksm_files = self.root / "sys/kernel/mm/ksm"
-        self.rules = directory / "rules.yml"
-        self.rules.write_text(RULES)
-        self.programs: list[Program] = []
-        for file, value in (("run", "0"), ("pages_to_scan", "100"), ("advisor_mode", "[none] scan-time")):
-            (self.ksm_files / file).write_text(f"{value}\n")
-
-    def ksm(self) -> tuple[str, str]:
-        return (self.ksm_files / "run").read_text().strip(), (self.ksm_files / "pages_to_scan").read_text().strip()
-
-    def wait_for_ksm(self, values: tuple[str, str]) -> None:
-        wait_until(lambda: self.ksm() == values, f"run and pages_to_scan are {values}")
-
-    def start(self, *command: str | Path) -> Program:
-        program = Program(self.directory / f"{len(self.programs)}.log", *command)
-        self.programs.append(program)
-        return program
-
-    def exporter(self) -> str:
-        """Start the exporter; its URL."""
-        program = self.start(
-            "kvmtune-exporter", "--path.rootfs", self.root, "--libvirt.uri", "test:///nowhere",
-            "--web.listen-address", "127.0.0.1:0",
-        )  # fmt: skip
-        return program.wait_for(r"http://\S+/metrics")[0]
-
-    def actuator_arguments(self, url: str) -> tuple[str | Path, ...]:
-        return (
-            "run", "--rules", self.rules, "--scrape.url", url, "--interval", "100ms",
-            "--web.listen-address", "127.0.0.1:0", *self.options,
-        )  # fmt: skip
-
-    def actuator(self, url: str, *flags: str | Path) -> Program:
-        return self.start("kvmtune-actuator", *self.actuator_arguments(url), *flags)
-
-    @property
-    def options(self) -> tuple[str | Path, ...]:
-        state = self.directory / "state"
-        return ("--path.rootfs", self.root, "--state-dir", state, "--libvirt.uri", "test:///nowhere")
 
 
 @pytest.fixture
 def host(tmp_path: Path) -> Iterator[Host]:
-    host = Host(tmp_path)
-    yield host
-    for program in host.programs:
-        program.process.kill()
-        program.process.wait()
+    with host_in(tmp_path) as host:
+        yield host
 
 
 def test_a_dry_run_explains_and_writes_nothing(host: Host) -> None:
@@ -97,7 +33,7 @@ def test_a_dry_run_explains_and_writes_nothing(host: Host) -> None:
     assert "dry run: nothing is written" in actuator.output
     assert actuator.end(signal.SIGINT) == 0
     assert host.ksm() == ("0", "100")
-    assert not (host.directory / "state").exists()
+    assert not (host.directory / "state/ledger.jsonl").exists()
     # The same decision is told once, not at each tick.
     assert actuator.output.count("ksm.pages_to_scan") == 1
 
@@ -149,16 +85,112 @@ def test_after_kill_9_restore_puts_everything_back(host: Host) -> None:
     assert (again.returncode, again.stdout) == (0, "nothing to restore: no value is changed\n")
 
 
-def test_only_one_acts_on_a_host(host: Host) -> None:
+def test_only_one_acts_on_a_host_whatever_its_state_directory(host: Host) -> None:
     url = host.exporter()
     first = host.actuator(url, "--apply")
     host.wait_for_ksm(("1", "190"))
+    (host.directory / "other").mkdir()
+    (host.directory / "other/ledger.jsonl").touch()
     for command in (("run", "--apply", "--rules", host.rules), ("restore",)):
-        done = run("kvmtune-actuator", *command, *host.options)
-        assert done.returncode == 1
-        assert "another kvmtune-actuator is at work" in done.stderr
+        for state in ("state", "other"):
+            done = run("kvmtune-actuator", *command, *host.options, "--state-dir", host.directory / state)
+            assert done.returncode == 1
+            locked = f"pid {first.process.pid} has locked {host.root}/sys/kernel/mm"
+            assert done.stderr == f"another kvmtune-actuator is at work ({locked}): stop it first\n"
     assert host.ksm() == ("1", "190")
-    assert first.end(signal.SIGTERM) == 0
+    dry = host.actuator(url)
+    dry.wait_for("dry run: nothing is written")
+    assert dry.end(signal.SIGTERM) == 0
+    first.end(signal.SIGKILL)
+    assert run("kvmtune-actuator", "restore", *host.options).returncode == 0
+    assert host.ksm() == ("0", "100")
+
+
+SWAP = """
+groups:
+  - name: g
+    rules:
+      - tune: swap_less
+        because: "It is a test."
+        when: kvm_ksm_run == 0
+        set: {sysctl.vm.swappiness: 11}
+        persist: true
+"""
+
+
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
+def test_what_is_kept_for_the_next_boot_goes_with_what_was_set(host: Host, end: signal.Signals) -> None:
+    host.rules.write_text(SWAP)
+    swappiness, drop_in = host.root / "proc/sys/vm/swappiness", host.root / "etc/sysctl.d/90-kvmtune.conf"
+    before = swappiness.read_text()
+    actuator = host.actuator(host.exporter(), "--apply")
+    wait_until(drop_in.exists, "it is kept")
+    wait_until(lambda: '"outcome"' in (host.directory / "state/ledger.jsonl").read_text(), "it is done")
+    assert swappiness.read_text() == "11\n"
+    assert drop_in.read_text().endswith("vm.swappiness = 11\n")
+    actuator.end(end)
+    if end == signal.SIGKILL:
+        assert drop_in.exists()
+        assert run("kvmtune-actuator", "restore", *host.options).returncode == 0
+    assert not drop_in.exists()
+    assert swappiness.read_text() == before
+
+
+def test_on_stop_keep_keeps_it_for_the_next_boot(host: Host) -> None:
+    host.rules.write_text(SWAP)
+    drop_in = host.root / "etc/sysctl.d/90-kvmtune.conf"
+    actuator = host.actuator(host.exporter(), "--apply", "--on-stop", "keep")
+    wait_until(drop_in.exists, "it is kept")
+    assert actuator.end(signal.SIGTERM) == 0
+    assert drop_in.read_text().endswith("vm.swappiness = 11\n")
+
+
+def test_restore_removes_what_nothing_owns(host: Host) -> None:
+    """As after an /etc that could not be written."""
+    (host.directory / "state").mkdir()
+    (host.directory / "state/ledger.jsonl").touch()
+    drop_in = host.root / "etc/sysctl.d/90-kvmtune.conf"
+    drop_in.parent.mkdir(parents=True)
+    drop_in.write_text(
+        "# Written by kvmtune-actuator, and written anew with each change: do not edit.\nvm.swappiness = 1\n"
+    )
+    assert run("kvmtune-actuator", "restore", *host.options).returncode == 0
+    assert not drop_in.exists()
+
+
+def test_a_quarantine_outlives_kill_9_and_can_be_released(host: Host) -> None:
+    host.rules.write_text(RULES.rstrip() + "\n        verify: {expr: kvm_ksm_run == 7, within: 200ms}\n")
+    url = host.exporter()
+    first = host.actuator(url, "--apply")
+    first.wait_for("is in quarantine: verify did not hold within 200ms")
+    first.end(signal.SIGKILL)
+    state = ("--state-dir", host.directory / "state")
+    listed = run("kvmtune-actuator", "release", *state)
+    assert listed.returncode == 0
+    assert "ksm_on leaves ksm.run of host alone: verify did not hold within 200ms after" in listed.stdout
+    second = host.actuator(url, "--apply", "--verbose")
+    second.wait_for("quarantined ksm_on: host ksm.run")
+    assert "written" not in second.output
+    with urllib.request.urlopen(second.wait_for(r"own metrics on (\S+)")[1], timeout=5) as response:
+        metrics = response.read().decode()
+    assert "\nkvmtune_actuator_quarantined_targets 2.0\n" in metrics
+    assert "\nkvmtune_actuator_drifted_targets 0.0\n" in metrics
+    size = (host.directory / "state/ledger.jsonl").stat().st_size
+    assert f"\nkvmtune_actuator_ledger_bytes {size:.1f}\n" in metrics
+    unknown = run("kvmtune-actuator", "release", "ksm_off", *state)
+    assert (unknown.returncode, unknown.stdout) == (2, "")
+    assert unknown.stderr.splitlines() == [
+        "nothing is left alone by the name of ksm_off",
+        "there is: host, ksm.pages_to_scan, ksm.run, ksm_on",
+    ]
+    asked = run("kvmtune-actuator", "release", "ksm.run", *state)
+    assert (asked.returncode, asked.stdout.splitlines()[-1]) == (
+        0,
+        "it is released at the actuator's next tick, or when one starts",
+    )
+    second.wait_for("written     ksm_on: host ksm.run 0 -> 1")
+    assert second.end(signal.SIGTERM) == 0
+    assert host.ksm() == ("0", "100")
 
 
 @pytest.mark.parametrize("command", ["check", "run"])
@@ -177,8 +209,26 @@ def test_broken_rules_are_refused_with_all_their_problems(host: Host, command: s
 
 
 def test_good_rules_are_fine(host: Host) -> None:
-    done = run("kvmtune-actuator", "check", host.rules)
+    done = run("kvmtune-actuator", "check", "--interval", "100ms", "--strict", host.rules)
     assert (done.returncode, done.stdout) == (0, "no problems (groups: 1, tuning rules: 1)\n")
+
+
+@pytest.mark.parametrize(("flags", "status"), [((), 0), (("--strict",), 1)])
+def test_what_may_not_be_meant_is_a_warning(host: Host, flags: tuple[str, ...], status: int) -> None:
+    done = run("kvmtune-actuator", "check", *flags, host.rules)
+    assert (done.returncode, done.stdout) == (status, "warnings: 1 (groups: 1, tuning rules: 1)\n")
+    assert done.stderr.startswith(f"{host.rules}:9:14: warning: ksm_on: 'for' (300ms) is shorter than the 5s")
+
+
+def test_a_metric_that_nobody_exports_is_an_error_to_check_and_a_line_to_run(host: Host) -> None:
+    host.rules.write_text(RULES.replace("kvm_ksm_run == 0", "kvm_ksm_rum == 0"))
+    done = run("kvmtune-actuator", "check", host.rules)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "asks for kvm_ksm_rum, which no collector exports" in done.stderr
+    assert done.stderr.endswith("problems: 1; nothing was done\n")
+    actuator = host.actuator(host.exporter())
+    actuator.wait_for("the exporter of this version has no kvm_ksm_rum: `kvmtune-actuator check` says where")
+    assert actuator.end(signal.SIGTERM) == 0
 
 
 def test_a_reload_of_broken_rules_keeps_the_last_good_ones(host: Host) -> None:
@@ -197,6 +247,35 @@ def test_a_reload_of_broken_rules_keeps_the_last_good_ones(host: Host) -> None:
     actuator.process.send_signal(signal.SIGHUP)
     host.wait_for_ksm(("1", "150"))
     assert actuator.end(signal.SIGTERM) == 0
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["check {}", "check {dir}", "check {rules} --policy {}", "test {}", "replay x.om --rules {}", "promqltest {}"],
+)
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_what_is_no_file_is_named_and_not_waited_for(host: Host, tmp_path: Path, command: str, kind: str) -> None:
+    file = tmp_path / "strange/x.yml"
+    file.parent.mkdir()
+    if kind == "pipe":
+        os.mkfifo(file)
+    else:
+        file.symlink_to("/dev/zero")
+    done = run("kvmtune-actuator", *command.format(file, dir=file.parent, rules=host.rules).split())
+    assert done.returncode == 2
+    assert f"{file}" in done.stderr
+    assert "not a regular file" in done.stderr
+
+
+def test_a_reload_of_a_pipe_keeps_the_last_good_rules(host: Host) -> None:
+    actuator = host.actuator(host.exporter(), "--apply")
+    host.wait_for_ksm(("1", "190"))
+    host.rules.unlink()
+    os.mkfifo(host.rules)
+    actuator.process.send_signal(signal.SIGHUP)
+    actuator.wait_for("rules or policy on disk are refused, the last good ones stay in force:\n.*not a regular file")
+    assert actuator.end(signal.SIGTERM) == 0
+    assert host.ksm() == ("0", "100")
 
 
 def test_a_storm_of_signals_ends_nothing(host: Host) -> None:
@@ -228,13 +307,18 @@ def test_an_exporter_that_comes_later_is_waited_for(host: Host) -> None:
         (["run", "--interval", "fast"], 2, "'fast' is not a duration: write it like 15s"),
         (["run", "--web.listen-address", "nonsense"], 2, "nonsense"),
         (["run", "--scrape.url", "ftp://x"], 2, "expected a URL such as http://127.0.0.1:9752/metrics"),
-        (["run", "--rules", "/absent"], 2, "/absent:1:1: cannot be read: [Errno 2] No such file or directory"),
+        (["run", "--path.rootfs", "/nope"], 2, "there is no /nope/proc/meminfo: --path.rootfs names where"),
+        (["run", "--state-dir", ""], 2, "it is empty: name a directory"),
+        (["status", "--state-dir", ""], 2, "it is empty: name a directory"),
+        (["replay", "/absent", "--rules", "{rules}", "-o", "json"], 2, "cannot read /absent"),
+        (["run", "--rules", "/absent"], 2, "/absent:1:1: cannot be read: No such file or directory"),
+        (["run", "--web.config.file", "/absent"], 2, "/absent:1:1: cannot be read: No such file or directory"),
         (["check", "/absent", "--policy", "/gone"], 2, "/gone:1:1: cannot be read"),
     ],
 )
 def test_arguments(host: Host, arguments: list[str], status: int, told: str) -> None:
     rules = ["--rules", str(host.rules)] if arguments[:1] == ["run"] and "--rules" not in arguments else []
-    done = run("kvmtune-actuator", *arguments, *rules)
+    done = run("kvmtune-actuator", *(word.format(rules=host.rules) for word in arguments), *rules)
     assert done.returncode == status
     assert told in " ".join((done.stdout + done.stderr).split())
 

@@ -6,7 +6,8 @@ import sys
 
 from . import smallhost
 from .errors import LabError
-from .lab import TEST_DIRECTORY, Lab, specs
+from .lab import TEST_DIRECTORY, Lab
+from .specs import usual
 
 
 def main() -> int:
@@ -23,7 +24,7 @@ def _carry_out(arguments: argparse.Namespace, lab: Lab) -> None:
     match arguments.command:
         case "up":
             lab.start()
-            lab.boot(*specs(arguments.guests, memory_mib=arguments.memory))
+            lab.boot(*usual(arguments.guests, memory_mib=arguments.memory))
             print(f"the lab is up: virsh -c '{lab.uri}' list")
         case "down":
             lab.down()

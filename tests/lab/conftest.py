@@ -1,5 +1,6 @@
 """Fixtures: a lab of two guests for the whole run, the host's knobs kept as they were, the real programs."""
 
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,7 +8,13 @@ import pytest
 
 from . import hoststate, packages, programs
 from .guests import Guest
-from .lab import CACHE, TEST_DIRECTORY, Lab, specs
+from .lab import CACHE, REPOSITORY, TEST_DIRECTORY, Lab
+from .specs import usual
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The exporter's families first: they are about guests that nobody has pinned and no page of which was scanned."""
+    items.sort(key=lambda item: item.path.name != "test_exporter_families.py")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -39,7 +46,7 @@ def lab(host_state: None) -> Iterator[Lab]:
 
 @pytest.fixture(scope="session")
 def booted(lab: Lab) -> list[Guest]:
-    return lab.boot(*specs(2))
+    return lab.boot(*usual(2))
 
 
 @pytest.fixture
@@ -60,7 +67,24 @@ def kvmtune(lab: Lab, tmp_path: Path) -> Iterator[programs.Programs]:
         yield started
 
 
+@pytest.fixture
+def kvmtune_alone(tmp_path: Path) -> Iterator[programs.Programs]:
+    """The same for tests in which guests do not matter."""
+    with programs.running(tmp_path, "test:///default") as started:
+        yield started
+
+
 @pytest.fixture(scope="session")
 def promtool() -> Path:
     """Prometheus' own checker, installed or fetched without installing."""
     return packages.program("promtool", "prometheus", CACHE)
+
+
+@pytest.fixture
+def as_nobody() -> tuple[str, ...]:
+    """Prefix of a command that a user without any rights shall run."""
+    prefix = ("/usr/bin/setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
+    python = REPOSITORY / ".venv/bin/python"
+    if subprocess.run((*prefix, "sh", "-c", f"exec {python} -c ''"), capture_output=True, check=False).returncode:
+        pytest.skip(f"other users cannot run {python}: this clone, or its Python, is in a private directory")
+    return prefix

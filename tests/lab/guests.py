@@ -1,15 +1,14 @@
-"""Guests of the lab: what they are made of, and how the host talks to the one that runs."""
+"""Guests of the lab that run, and how the host talks to them."""
 
 import itertools
 import re
 import socket
 import time
-import uuid
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import LabError
+from .specs import GuestSpec
 
 _BOOT_SECONDS = 120.0  # about 10 s on an idle machine, under TCG
 _REQUESTS = itertools.count(int(time.time() * 1000))
@@ -17,51 +16,6 @@ _REQUESTS = itertools.count(int(time.time() * 1000))
 
 class GuestError(LabError):
     """A guest did not answer, or answered that it could not carry out the command."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class GuestSpec:
-    """What a guest is made of."""
-
-    name: str
-    uuid: str = field(default_factory=lambda: str(uuid.uuid4()))
-    memory_mib: int = 256
-    vcpus: int = 1
-    pins: Mapping[int, str] = field(default_factory=dict)  # vCPU -> CPU list, as in cputune/vcpupin
-    share_pages: bool = True  # False: <nosharepages/>, KSM leaves it alone
-    balloon: bool = True
-    stats_period_seconds: int = 1
-
-    def xml(self, directory: Path) -> str:
-        """Domain XML; `directory` holds vmlinuz, initramfs, logs and console sockets as the daemon sees them."""
-        pins = "".join(f"<vcpupin vcpu='{vcpu}' cpuset='{cpus}'/>" for vcpu, cpus in self.pins.items())
-        balloon = (
-            f"<memballoon model='virtio'><stats period='{self.stats_period_seconds}'/></memballoon>"
-            if self.balloon
-            else "<memballoon model='none'/>"
-        )
-        return f"""
-<domain type='qemu'>
-  <name>{self.name}</name>
-  <uuid>{self.uuid}</uuid>
-  <memory unit='MiB'>{self.memory_mib}</memory>
-  <vcpu>{self.vcpus}</vcpu>
-  <memoryBacking>{"" if self.share_pages else "<nosharepages/>"}</memoryBacking>
-  <cputune>{pins}</cputune>
-  <os>
-    <type arch='x86_64' machine='pc'>hvm</type>
-    <kernel>{directory}/guest/vmlinuz</kernel>
-    <initrd>{directory}/guest/initramfs</initrd>
-    <cmdline>console=ttyS0 quiet panic=1 mitigations=off</cmdline>
-  </os>
-  <features><acpi/></features>
-  <devices>
-    <serial type='file'><source path='{directory}/log/{self.name}.console'/></serial>
-    <serial type='unix'><source mode='bind' path='{directory.parent}/console/{self.name}'/></serial>
-    {balloon}
-  </devices>
-</domain>
-"""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -31,6 +31,7 @@ _PATTERNS = (
     "/sys/kernel/mm/transparent_hugepage/*",
     "/sys/kernel/mm/transparent_hugepage/khugepaged/*",
     "/proc/sys/vm/*",
+    "/proc/sys/kernel/task_delayacct",
 )
 _SUM_OF_NODES = re.compile(r"/sys/kernel/mm/hugepages/[^/]+/nr_hugepages")
 # The pools' own files say it per size; these say it again for one size.

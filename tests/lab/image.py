@@ -4,6 +4,7 @@ Both come out of packages that are unpacked but not installed: a kernel would be
 boot, and busybox-static would take the place of an installed busybox.
 """
 
+import hashlib
 import lzma
 import random
 import re
@@ -25,13 +26,16 @@ _MODULES = (
     "virtio_pci_modern_dev",
     "virtio_pci",
     "virtio_balloon",
+    "virtio_mem",
+    "virtio_console",
 )
 _BLOCK_BYTES = 2**20 - 1  # see `repeat` in guest-init
 
 
 def build(directory: Path, cache: Path, say: Callable[[str], None]) -> None:
     """Write `vmlinuz` and `initramfs` to `directory`; `cache` keeps the packages from one lab to the next."""
-    kernel = cache / "kernel"
+    # What it holds depends on the list of modules, which may have changed since.
+    kernel = cache / f"kernel-{hashlib.sha256(repr(_MODULES).encode()).hexdigest()[:8]}"
     if not kernel.exists():
         _fetch_kernel(kernel, say)
     busybox = packages.unpacked("busybox-static", cache)

@@ -14,6 +14,17 @@ def dependencies(package: str) -> tuple[str, ...]:
     return tuple(re.findall(r"^ +Depends: (\S+)", listing, re.MULTILINE))
 
 
+def missing(*packages: str) -> tuple[str, ...]:
+    """Names of the packages that apt would install for these, their dependencies included."""
+    simulation = ("apt-get", "install", "--simulate", "-qq", "--no-install-recommends", *packages)
+    try:
+        plan = _run(*simulation)
+    except LabError:  # a fresh machine knows no packages
+        refresh()
+        plan = _run(*simulation)
+    return tuple(re.findall(r"^Inst (\S+)", plan, re.MULTILINE))
+
+
 def refresh() -> None:
     """Have apt read its package lists anew; a fresh machine has none."""
     _run("apt-get", "update", "-qq")

@@ -15,10 +15,12 @@ import pytest
 from tests.programs import wait_until
 
 from . import hoststate, smallhost
-from .guests import Guest, GuestError, GuestSpec
+from .guests import Guest, GuestError
 from .hoststate import KSM, ksm
-from .lab import REPOSITORY, TEST_DIRECTORY, Lab, command_lines
+from .lab import REPOSITORY, TEST_DIRECTORY, Lab
+from .processes import command_lines
 from .programs import Programs
+from .specs import GuestSpec
 
 MIB = 2**20
 
@@ -130,7 +132,7 @@ def test_a_small_host_is_small_for_a_while() -> None:
 
 
 SMALL_LAB = """
-from tests.lab.guests import GuestSpec
+from tests.lab.specs import GuestSpec
 from tests.lab.lab import Lab
 lab = Lab(Path({directory!r}))
 lab.start(tied={tied})

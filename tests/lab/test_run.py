@@ -3,7 +3,6 @@
 import os
 import signal
 import socket
-import subprocess
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
@@ -123,16 +122,6 @@ def test_without_libvirtd_it_runs_and_says_what_is_missing(operator: Operator) -
     run = operator.types_make_run(*with_an_empty("/run"))
     operator.sees_both_programs()
     run.wait_for("no data of guests from libvirt: .*is libvirtd running")
-
-
-@pytest.fixture
-def as_nobody() -> tuple[str, ...]:
-    """Prefix of a command that a user without any rights shall run."""
-    prefix = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
-    python = REPOSITORY / ".venv/bin/python"
-    if subprocess.run((*prefix, "sh", "-c", f"exec {python} -c ''"), capture_output=True, check=False).returncode:
-        pytest.skip(f"other users cannot run {python}: this clone, or its Python, is in a private directory")
-    return prefix
 
 
 def test_without_root_it_runs(as_nobody: tuple[str, ...], operator: Operator) -> None:

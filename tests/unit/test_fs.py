@@ -22,6 +22,27 @@ def test_bytes_that_are_no_text_are_replaced(tmp_path: Path) -> None:
     assert HostFS(tmp_path).content("file") == b"a\xffb"
 
 
+def test_a_lasting_file_of_the_kernel_is_opened_once_and_read_anew_each_time() -> None:
+    fs, path = HostFS("/"), "proc/sys/kernel/random/uuid"
+
+    def descriptors() -> int:
+        return sum(one.resolve() == Path("/", path) for one in Path("/proc/self/fd").iterdir())
+
+    assert len({fs.text(path) for _ in range(5)}) == 5
+    assert descriptors() == 1
+    del fs
+    assert descriptors() == 0
+
+
+def test_a_file_in_place_of_another_is_read(tmp_path: Path) -> None:
+    """As in a test's own tree, where nothing is kept open."""
+    fs = made_of(tmp_path, {"sys/value": "1"})
+    assert fs.integer("sys/value") == 1
+    (tmp_path / "sys/value").unlink()
+    (tmp_path / "sys/value").write_text("2")
+    assert fs.integer("sys/value") == 2
+
+
 def test_what_is_absent_is_none(tmp_path: Path) -> None:
     fs = HostFS(tmp_path)
     assert fs.text("sys/nothing") is None
@@ -112,3 +133,46 @@ def test_a_process_that_ended_after_its_file_was_found(tmp_path: Path) -> None:
         assert HostFS(tmp_path).text("stat") is None
     finally:
         os.close(found)
+
+
+def test_a_file_of_many_records_is_read_to_its_end() -> None:
+    assert HostFS().content("proc/vmstat").count(b"\n") == len(Path("/proc/vmstat").read_text().splitlines())  # type: ignore[union-attr]
+
+
+def test_a_kept_file_is_read_anew_each_time(tmp_path: Path) -> None:
+    fs = made_of(tmp_path, {"run": "1"})
+    kept = fs.kept("run")
+    assert kept.content() == b"1"
+    (tmp_path / "run").write_text("2")
+    assert kept.content() == b"2"
+
+
+def test_a_kept_file_that_is_absent_comes_when_it_is_there(tmp_path: Path) -> None:
+    kept = HostFS(tmp_path).kept("run")
+    assert kept.content() is None
+    (tmp_path / "run").write_text("1")
+    assert kept.content() == b"1"
+
+
+def test_a_kept_file_of_a_process_that_ended_is_absent() -> None:
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as child:
+        kept = HostFS().kept(f"proc/{child.pid}/stat")
+        assert kept.content()
+    assert kept.content() is None
+
+
+def open_descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def test_no_more_descriptors_are_kept_than_may_be(tmp_path: Path) -> None:
+    fs = HostFS(made_of(tmp_path, {"a": "1", "b": "2", "c": "3"}).root, most_kept=2)
+    before = open_descriptors()
+    kept = [fs.kept(name) for name in "abc"]
+    assert [one.content() for one in kept] == [b"1", b"2", b"3"]
+    assert open_descriptors() == before + 2
+    kept[0].close()
+    assert kept[2].content() == b"3"
+    assert open_descriptors() == before + 2
+    del kept
+    assert open_descriptors() == before

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actuator.guard import Verdict, judge
 from actuator.knobs import KNOBS, Live
-from actuator.limits import Amount, Limits
+from actuator.plans.guard import Verdict, judge
+from actuator.rules.limits import Amount, Limits
 
 PAGES, RUN, SLEEP, BALLOON, PIN = (
     KNOBS[name] for name in ("ksm.pages_to_scan", "ksm.run", "ksm.sleep_millisecs", "balloon.target", "vcpu.affinity")
@@ -48,7 +48,7 @@ def verdict(
         (900, Live(value=400), [Limits(max=300)], Verdict("limit", None, "not above 300, the upper limit")),
         (104, Live(value=100), [Limits(deadband=Amount(ratio=0.05))], Verdict("deadband", None, "104 is close enough")),
         (105, Live(value=100), [Limits(deadband=Amount(ratio=0.05))], Verdict("write", 105)),
-        (5, Live(value=100, refusal="the guest is paused"), [], Verdict("refused", None, "the guest is paused")),
+        (5, Live(value=100, refusal="the guest is paused"), [], Verdict("refused", None, "the guest is paused", "untouchable")),
     ],
 )  # fmt: skip
 def test_numbers(wanted: float, live: Live, limits: list[Limits], expected: Verdict) -> None:
@@ -77,7 +77,7 @@ def test_a_step_can_leave_zero() -> None:
         ),
         (900 * MIB, Live(value=200 * MIB, high=256 * MIB), Verdict("write", 256 * MIB, "not above 256 MiB, the knob's highest")),
         # A rule's `max` is no way to take a guest below its floor.
-        (900 * MIB, Live(value=50 * MIB, low=64 * MIB, high=32 * MIB), Verdict("refused", None, "it must not go below 64 MiB, the knob's lowest, nor above 32 MiB, the knob's highest")),
+        (900 * MIB, Live(value=50 * MIB, low=64 * MIB, high=32 * MIB), Verdict("refused", None, "it must not go below 64 MiB, the knob's lowest, nor above 32 MiB, the knob's highest", "contradiction")),
         # Below its floor already: a decrease stops, and does not become an increase.
         (10 * MIB, Live(value=50 * MIB, low=64 * MIB), Verdict("limit", None, "not below 64 MiB, the knob's lowest")),
     ],

@@ -20,6 +20,7 @@ def state(name: str) -> HugepagesState:
 def test_pools_of_the_host_and_of_its_nodes() -> None:
     numa = state("two-numa-nodes")
     assert numa.pools[0] == Pool(
+        directory="sys/kernel/mm/hugepages/hugepages-2048kB",
         size_bytes=2 * MIB,
         node=None,
         nr_pages=8192,
@@ -40,6 +41,12 @@ def test_pools_of_the_host_and_of_its_nodes() -> None:
 
 def test_sizes_are_in_order_of_size_not_of_name() -> None:
     assert [pool.size_bytes for pool in state("64k-pages").pools] == [2 * MIB, 512 * MIB, 16 * GIB]
+
+
+def test_pages_in_bytes() -> None:
+    (small, large) = state("two-numa-nodes").pools
+    assert (small.bytes_of(small.free_pages), large.bytes_of(large.free_pages)) == (5120 * 2 * MIB, 6 * GIB)
+    assert small.bytes_of(None) is None
 
 
 def test_a_kernel_without_hugepages(tmp_path: Path) -> None:

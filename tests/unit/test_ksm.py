@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from kvmhost import ksm
+from kvmhost.fs import HostFS
 from kvmhost.ksm import KsmState
 from tests.host import fixture, made_of
 
@@ -24,11 +25,12 @@ def test_a_kernel_without_ksm() -> None:
 def test_every_file_is_read() -> None:
     ordinary = state("ordinary")
     assert [name for name, value in vars(ordinary).items() if value is None] == []
-    assert (ordinary.unknown_files, ordinary.faults) == ((), ())
+    assert ordinary.faults == ()
+    assert ksm.unknown_files(fixture("ordinary")) == ()
 
 
 def test_profit_is_signed() -> None:
-    assert state("negative-general-profit").general_profit == -68157440
+    assert state("negative-general-profit").general_profit == -70733312
 
 
 def test_files_of_a_later_kernel_are_none() -> None:
@@ -57,7 +59,7 @@ def test_advisor_mode_without_one_choice_is_a_fault(tmp_path: Path, content: str
     assert found is not None
     assert (found.advisor_mode, found.advisor_modes) == (None, ())
     assert [fault.reason.partition(",")[0] for fault in found.faults] == [
-        "expected modes with the chosen one in brackets"
+        "expected words with the chosen one in brackets"
     ]
 
 
@@ -76,7 +78,39 @@ def test_a_bad_file_costs_its_own_value() -> None:
 
 
 def test_a_file_of_a_kernel_to_come_is_named() -> None:
-    assert state("malformed-files").unknown_files == ("pages_compressed",)
+    assert ksm.unknown_files(fixture("malformed-files")) == ("pages_compressed",)
+
+
+@pytest.mark.skipif(not Path("/sys/kernel/mm/ksm").exists(), reason="the kernel here has no KSM")
+def test_every_file_of_the_kernel_here_is_known() -> None:
+    assert ksm.unknown_files(HostFS()) == ()
+
+
+@pytest.mark.parametrize(
+    ("host", "saved_pages", "metadata_bytes"),
+    [
+        ("ordinary", 604311 + 40221, 64 * (91022 + 604311 + 2104411 + 18230)),
+        ("negative-general-profit", 211, 64 * (40 + 211 + 1100231 + 18230)),
+        ("ksm-off", 0, 0),
+        ("old-kernel", 604311, None),
+        ("malformed-files", None, None),
+    ],
+)
+def test_what_merging_saves_and_costs(host: str, saved_pages: int | None, metadata_bytes: int | None) -> None:
+    """The kernel keeps 64 bytes for each page that it watches, on 64-bit machines."""
+    assert state(host).saved_pages == saved_pages
+    assert ksm.metadata_bytes(state(host), 4096) == metadata_bytes
+
+
+def test_a_damaged_count_of_zero_pages_is_not_0(tmp_path: Path) -> None:
+    found = ksm.read(
+        made_of(
+            tmp_path,
+            {f"sys/kernel/mm/ksm/{name}": text for name, text in [("pages_sharing", "5"), ("ksm_zero_pages", "x")]},
+        )
+    )
+    assert found is not None
+    assert (found.pages_sharing, found.saved_pages) == (5, None)
 
 
 @pytest.mark.parametrize(

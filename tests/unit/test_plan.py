@@ -5,10 +5,10 @@ import math
 import pytest
 
 from actuator.knobs import HOST, Live, Target
-from actuator.plan import Setpoint, literal, numbers, select, settle_conflicts
+from actuator.plans.plan import Setpoint, literal, numbers, numbers_of_each, select, settle_conflicts
 from actuator.promql.labels import Labels
 from actuator.promql.types import Sample
-from actuator.rule import Instance
+from actuator.rules.rule import Instance
 
 GUEST = ("domain",)
 VCPU = ("domain", "vcpu")
@@ -75,6 +75,22 @@ def test_setpoints_of_guests(
     wanted = numbers(of, results, GUEST, GUESTS)
     assert wanted.values == values
     assert wanted.faults == ((fault,) if fault else ())
+    assert numbers_of_each([of], results, GUEST, GUESTS) == [(of, wanted)]
+
+
+@pytest.mark.parametrize("domain", ["a", "b", "gone", None])
+@pytest.mark.parametrize("vcpu", ["0", "1", "9", None])
+@pytest.mark.parametrize("more", [(), (("uuid", "other"),), (("job", "x"),)])
+def test_labels_select_the_targets_that_they_agree_with(
+    domain: str | None, vcpu: str | None, more: tuple[tuple[str, str], ...]
+) -> None:
+    named = [(name, value) for name, value in (("domain", domain), ("vcpu", vcpu)) if value]
+    expected = [
+        target
+        for target, live in VCPUS.items()
+        if domain and all(pair in target for pair in named) and dict(more).get("uuid", live.identity) == live.identity
+    ]
+    assert list(select((*named, *more), VCPU, VCPUS)) == expected
 
 
 def test_a_literal_goes_to_every_target_of_the_instance() -> None:

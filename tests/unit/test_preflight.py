@@ -19,6 +19,10 @@ from tests.host import fixture
         ("unreadable-files", []),
         ("no-ksm-directory", ["no kvm_ksm_*: the kernel has no KSM", "no kvm_hugepages_*: the kernel has no"]),
         ("old-kernel", ["no kvm_pressure_*: the kernel has no PSI; boot with psi=1"]),
+        (
+            "ksm-off",
+            ["no kvm_pressure_*: the", "no kvm_hugepages_*: the", "no kvm_thp_*: the kernel has no transparent huge"],
+        ),
         ("malformed-files", ["not published, since this version does not know them: pages_compressed in"]),
     ],
 )
@@ -32,4 +36,4 @@ def test_what_is_missing(host: str, lines: list[str]) -> None:
 def test_a_root_that_is_no_host(tmp_path: Path) -> None:
     said = preflight.missing(HostFS(tmp_path))
     assert said[0] == f"no kvm_memory_*: there is no {tmp_path}/proc/meminfo; set --path.rootfs to the host's root"
-    assert said[-1].startswith(f"no kvm_domain_vcpu_* and no CPU time of ksmd: {tmp_path}/proc hides other users'")
+    assert said[-1].startswith(f"no kvm_domain_vcpu_*, no kvm_tuner_active and no CPU time of ksmd: {tmp_path}/proc")

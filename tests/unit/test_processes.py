@@ -14,7 +14,7 @@ from tests.host import fixture, made_of
 
 WEB = "5b0f3c52-7a52-4b7c-9d0e-6f1f1f8f0a01"
 CI = "e07d41aa-5c1e-4d43-9f52-7788990a0d04"
-STAT = "7 ({name}) {state} " + " ".join(["1"] * 35) + " 3 0 0"
+STAT = "7 ({name}) {state} " + " ".join(["1"] * 35) + " 3" + " 0" * 13
 
 
 def process(command: str, threads: dict[int, str], *, state: str = "S") -> dict[str, str]:
@@ -29,7 +29,7 @@ def process(command: str, threads: dict[int, str], *, state: str = "S") -> dict[
 def test_guests_of_a_host() -> None:
     found = processes.qemu(fixture("ordinary"))
     assert len(found) == 3
-    assert found[WEB] == QemuProcess(pid=4021, uuid=WEB, vcpus={0: 4037, 1: 4038}, state="S")
+    assert found[WEB] == QemuProcess(pid=4021, uuid=WEB, name="web", vcpus={0: 4037, 1: 4038}, state="S")
     assert sorted(one.state for one in found.values()) == ["S", "S", "T"]
 
 
@@ -44,7 +44,22 @@ def test_emulation_that_runs_all_vcpus_in_one_thread() -> None:
 def test_programs_that_are_qemu(tmp_path: Path, program: str) -> None:
     files = process(f"{program} -uuid {WEB.upper()} -m 1", {7: "qemu", 9: "CPU 0/KVM", 12: "CPU 11/TCG"})
     found = processes.qemu(made_of(tmp_path, files))
-    assert found == {WEB: QemuProcess(pid=7, uuid=WEB, vcpus={0: 9, 11: 12}, state="S")}
+    assert found == {WEB: QemuProcess(pid=7, uuid=WEB, name=WEB, vcpus={0: 9, 11: 12}, state="S")}
+
+
+@pytest.mark.parametrize(
+    ("option", "name"),
+    [
+        (" -name guest=web,debug-threads=on", "web"),
+        (" -name guest=a,,b=c,debug-threads=on", "a,b=c"),
+        (" -name web", "web"),
+        (" -name", WEB),
+        ("", WEB),
+    ],
+)
+def test_the_name_of_a_guest(tmp_path: Path, option: str, name: str) -> None:
+    fs = made_of(tmp_path, process(f"/usr/bin/kvm -uuid {WEB}{option}", {7: "kvm"}))
+    assert processes.qemu(fs)[WEB].name == name
 
 
 @pytest.mark.parametrize(

@@ -1,20 +1,25 @@
-"""What the rule engine is told: a value, missing data, or no answer."""
+"""What the rule engine is told, from memory and by a server alike: a value, missing data, or no answer."""
 
 import math
+from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 
 from actuator import promql
+from actuator.data.query import LocalQuery, Query, QueryError
+from actuator.data.server import ServerQuery
+from actuator.data.store import Store
 from actuator.promql import Sample
 from actuator.promql.labels import Labels
-from actuator.query import LocalQuery, QueryError
-from actuator.store import Store
+from actuator.promql.types import STALE_MARKER
+from tests import promserver
 
 NOW = 1_700_000_000.0
 
 
 @pytest.fixture
-def query() -> LocalQuery:
+def store() -> Store:
     """A minute of samples, every 10 s: a memory gauge, a counter, one that is new and one that is gone."""
     store = Store(window_seconds=600)
     for age in range(60, -1, -10):
@@ -23,8 +28,17 @@ def query() -> LocalQuery:
         store.append((("__name__", "gone_total"),), NOW - age, 1.0)
     store.append((("__name__", "new_total"),), NOW, 1.0)
     store.append((("__name__", "unsure"),), NOW, math.nan)
-    store.mark_stale((("__name__", "gone_total"),), NOW)
-    return LocalQuery(store)
+    store.append((("__name__", "gone_total"),), NOW, STALE_MARKER)
+    return store
+
+
+@pytest.fixture(params=["memory", "server"])
+def query(request: pytest.FixtureRequest, store: Store) -> Iterator[Query]:
+    if request.param == "memory":
+        yield LocalQuery(store)
+        return
+    with promserver.serving(store) as server, closing(ServerQuery(server.url)) as query:
+        yield query
 
 
 @pytest.mark.parametrize(
@@ -39,11 +53,11 @@ def query() -> LocalQuery:
         ("max_over_time(used[1m]) > 0", (("domain", "a"),), 40.0),
     ],
 )
-def test_instant(query: LocalQuery, text: str, labels: Labels, value: float) -> None:
+def test_instant(query: Query, text: str, labels: Labels, value: float) -> None:
     assert query.instant(promql.compile(text), NOW) == (Sample(labels, value),)
 
 
-def test_an_empty_result(query: LocalQuery) -> None:
+def test_an_empty_result(query: Query) -> None:
     assert query.instant(promql.compile("used > 50"), NOW) == ()
 
 
@@ -57,7 +71,7 @@ def test_an_empty_result(query: LocalQuery) -> None:
         ("'text'", "the result is a string"),
     ],
 )
-def test_no_answer_names_the_expression_and_why(query: LocalQuery, text: str, reason: str) -> None:
+def test_no_answer_names_the_expression_and_why(query: Query, text: str, reason: str) -> None:
     with pytest.raises(QueryError) as error:
         query.instant(promql.compile(text), NOW)
     assert text in str(error.value)
@@ -72,7 +86,8 @@ def test_no_answer_names_the_expression_and_why(query: LocalQuery, text: str, re
         ("used > 50 or missing", True),
         ("sum(missing)", False),
         ("scalar(missing)", False),
-        ("unsure", True),
+        ("unsure", False),
+        ("last_over_time(unsure[1m])", False),
         ('used{domain="b"}', False),
         ("used offset 30s", True),
         ("used offset 1h", False),
@@ -98,16 +113,16 @@ def test_no_answer_names_the_expression_and_why(query: LocalQuery, text: str, re
         ("max_over_time(rate(new_total[30s])[1m:10s])", False),
     ],
 )
-def test_present(query: LocalQuery, text: str, is_present: bool) -> None:
+def test_present(query: Query, text: str, is_present: bool) -> None:
     assert query.present(promql.compile(text), NOW) is is_present
 
 
-def test_present_fails_like_instant(query: LocalQuery) -> None:
+def test_present_fails_like_instant(query: Query) -> None:
     expr = promql.compile("max_over_time((used * on() {__name__=~'used|unsure'})[1m:10s])")
     with pytest.raises(QueryError, match="many-to-many"):
         query.present(expr, NOW)
 
 
-def test_nothing_is_present_after_the_lookback(query: LocalQuery) -> None:
+def test_nothing_is_present_after_the_lookback(query: Query) -> None:
     assert query.present(promql.compile("used"), NOW + 299)
     assert not query.present(promql.compile("used"), NOW + 300)

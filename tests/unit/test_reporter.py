@@ -6,12 +6,13 @@ from dataclasses import replace
 
 import pytest
 
+from actuator.data.scrape import ScrapeResult
 from actuator.decision import Decision
 from actuator.knobs import HOST, Target
 from actuator.metrics import Metrics
+from actuator.plans.view import NO_SCRAPE
 from actuator.reporter import Reporter
-from actuator.rule import Instance
-from actuator.scrape import ScrapeResult
+from actuator.rules.rule import Instance
 
 GUEST: Target = (("domain", "web-1"),)
 VCPU: Target = (*GUEST, ("vcpu", "0"))
@@ -86,8 +87,36 @@ def test_a_fault_is_logged_when_it_lasts_and_when_it_ends(caplog: pytest.LogCapt
     with caplog.at_level(logging.INFO):
         for faults in ((), ("no data",), (), ("no data",), ("no data",), ("no data",), (), ()):
             told.reporter.evaluated("r", {}, faults)
-    assert [record.getMessage() for record in caplog.records] == ["rule r: no data", "rule r: works again"]
+    logged = [(record.levelname, record.getMessage()) for record in caplog.records]
+    assert logged == [("WARNING", "rule r: no data"), ("INFO", "rule r: works again")]
     assert told.value("rule_faulty", rule="r") == 0
+
+
+def test_a_fault_is_not_over_because_there_are_no_data(caplog: pytest.LogCaptureFixture) -> None:
+    told = Told()
+    with caplog.at_level(logging.INFO):
+        for faults in (("no x",), ("no x",), (NO_SCRAPE,), (NO_SCRAPE,), ("no x",)):
+            told.reporter.evaluated("r", {}, faults)
+    assert [record.getMessage() for record in caplog.records] == ["rule r: no x"]
+
+
+def test_a_fault_that_is_told_in_other_words_each_time_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    told = Told()
+    with caplog.at_level(logging.INFO):
+        for age in range(31, 36):
+            told.reporter.evaluated("r", {}, (f"no answer for {age} s",))
+        told.reporter.evaluated("r", {}, ())
+    assert [record.getMessage() for record in caplog.records] == ["rule r: no answer for 32 s", "rule r: works again"]
+
+
+def test_other_tuners_are_named_when_they_come_and_when_they_go(caplog: pytest.LogCaptureFixture) -> None:
+    told = Told()
+    with caplog.at_level(logging.INFO):
+        for tuners in ((), ("ksmtuned",), ("ksmtuned",), ("ksmtuned", "tuned"), ()):
+            told.reporter.rivals(frozenset(tuners))
+    names = [record.getMessage().split(" runs ") for record in caplog.records]
+    assert [name for name, rest in names if rest.startswith("on this host")] == ["ksmtuned", "tuned"]
+    assert [name for name, rest in names if rest == "no more"] == ["ksmtuned", "tuned"]
 
 
 def test_the_state_of_rules_and_scrapes_is_counted() -> None:

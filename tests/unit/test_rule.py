@@ -6,17 +6,19 @@ import pytest
 
 from actuator import promql
 from actuator.promql.types import Sample
-from actuator.rule import FORGET_SECONDS, UNKNOWN, Evidence, State, acted, agree, step
-from actuator.ruleset import Set, Tune
+from actuator.rules.rule import FORGET_SECONDS, UNKNOWN, Evidence, State, acted, agree, step
+from actuator.rules.ruleset import Set, Tune
 
 HOST = (("instance", "h"),)
 FALSE = Evidence(known=True)
 TRUE = Evidence(known=True, samples=(Sample((("__name__", "x"), *HOST), 0.1),))
 
 
-def rule(*, held: float = 0, every: float = 0, until: bool = False) -> Tune:
+def rule(*, held: float = 0, every: float = 0, until: bool = False, kept: float = 0) -> Tune:
     when = promql.compile("x > 1")
-    return Tune("r", "b", when, (Set("ksm.run", "1"),), when if until else None, held, every)
+    return Tune(
+        "r", "b", when, (Set("ksm.run", "1"),), when if until else None, held, every, keep_firing_for_seconds=kept
+    )
 
 
 def timeline(tune: Tune, whens: str, untils: str = "", seconds: float = 1.0) -> str:
@@ -45,6 +47,13 @@ def timeline(tune: Tune, whens: str, untils: str = "", seconds: float = 1.0) -> 
         # Between `when` and `until` it goes on: that is the hysteresis.
         (rule(until=True), "TFFFT", "FFFTF", "AAA.A"),
         (rule(held=2, until=True), "TTFTTT", "FFFFFF", "pp.ppA"),
+        # What ends it must last: a short gap does not end it.
+        (rule(kept=2), "TFFTFFFT", "", "AAAAAA.A"),
+        (rule(kept=2, every=2), "TFFF", "", "AaA."),
+        (rule(held=2, kept=2), "TFTTTF", "", "p.ppAA"),
+        (rule(kept=2), "TF??FF", "", "AAaaA."),
+        (rule(until=True, kept=2), "TFFFFF", "FTTFTT", "AAAAAA"),
+        (rule(until=True, kept=2), "TFFFF", "FTTTT", "AAA.."),
         # Both at once: the end wins.
         (rule(until=True), "TT", "FT", "A."),
         # Unknown data changes nothing, and its time does not count for `for`.

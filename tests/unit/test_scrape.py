@@ -2,54 +2,20 @@
 
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack
 
 import pytest
 
-from actuator import promql, scrape
+from actuator import promql
+from actuator.data import httpclient
+from actuator.data.query import LocalQuery
+from actuator.data.scrape import ScrapeError, Scraper
+from actuator.data.store import Store
 from actuator.promql.labels import Labels
-from actuator.query import LocalQuery
-from actuator.scrape import ScrapeError, Scraper
-from actuator.store import Store
+from tests.target import OK, Target, after, hang, trickle
 
-OK = b"HTTP/1.1 200 OK\r\n\r\n"
 TIMEOUT_SECONDS = 0.3
-
-
-class Target:
-    """A server that answers each connection with ``answer``, byte for byte, and keeps the last request."""
-
-    def __init__(self) -> None:
-        self.answer: bytes | Callable[[socket.socket], None] = OK
-        self.request = b""
-        self.stopped = threading.Event()
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self._thread = threading.Thread(target=self._serve)
-        self._thread.start()
-
-    @property
-    def address(self) -> str:
-        return f"127.0.0.1:{self._listener.getsockname()[1]}"
-
-    def close(self) -> None:
-        self.stopped.set()
-        socket.create_connection(self._listener.getsockname()).close()  # wakes accept()
-        self._thread.join()
-        self._listener.close()
-
-    def _serve(self) -> None:
-        while True:
-            connection, _ = self._listener.accept()
-            with connection, suppress(OSError):
-                if self.stopped.is_set():
-                    return
-                self.request = connection.recv(4096)
-                if isinstance(self.answer, bytes):
-                    connection.sendall(self.answer)
-                else:
-                    self.answer(connection)
 
 
 @pytest.fixture
@@ -90,7 +56,10 @@ def test_the_request(target: Target, store: Store) -> None:
     scraper(target, store).scrape(100.0)
     head, *headers = target.request.decode().split("\r\n")
     assert head == "GET /metrics?x=1 HTTP/1.1"
-    assert "Accept: text/plain;version=0.0.4;q=1,*/*;q=0.1" in headers
+    assert (
+        "Accept: text/plain;version=1.0.0;escaping=allow-utf-8;q=0.6,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"
+        in headers
+    )
     assert f"Host: {target.address}" in headers
 
 
@@ -106,25 +75,6 @@ def test_vanished_series_end_at_once(target: Target, store: Store) -> None:
     target.answer = OK + b"a 3\nb 3\n"
     scraped.scrape(110.0)
     assert list(values(store, "b", 110.0).values()) == [3.0]
-
-
-def trickle(connection: socket.socket) -> None:
-    """A byte now and then, each well within any timeout of a single read."""
-    for _ in range(200):
-        connection.sendall(b"x")
-        time.sleep(0.01)
-
-
-def hang(connection: socket.socket) -> None:
-    connection.recv(1)
-
-
-def after(head: bytes, rest: Callable[[socket.socket], None]) -> Callable[[socket.socket], None]:
-    def answer(connection: socket.socket) -> None:
-        connection.sendall(head)
-        rest(connection)
-
-    return answer
 
 
 FAILURES: dict[str, tuple[bytes | Callable[[socket.socket], None], str]] = {
@@ -174,12 +124,64 @@ def test_nobody_listens(target: Target, store: Store) -> None:
     assert list(values(store, "up", 100.0).values()) == [0.0]
 
 
+def test_all_addresses_of_a_host_have_one_deadline(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:
+        address = listener.getsockname()
+        with ExitStack() as waiting:
+            for _ in range(3):  # more than it takes: who comes now gets no answer
+                connection = waiting.enter_context(socket.socket())
+                connection.setblocking(False)
+                connection.connect_ex(address)
+            resolved = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", address)]
+            monkeypatch.setattr(
+                socket, "getaddrinfo", lambda host, *_, **__: resolved * (4 if host == "exporter" else 1)
+            )
+            result = Scraper(f"http://exporter:{address[1]}/", store, timeout_seconds=TIMEOUT_SECONDS).scrape(100.0)
+    assert str(result.error).endswith("no complete answer in time")
+    assert result.duration_seconds < 2 * TIMEOUT_SECONDS
+
+
 def test_a_body_without_end_is_cut(target: Target, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scrape, "MAX_BODY_BYTES", 1000)
+    monkeypatch.setattr(httpclient, "MAX_BODY_BYTES", 1000)
     target.answer = OK + b"a 1\n" * 1000
     result = scraper(target, store).scrape(100.0)
     assert result.error is not None
     assert "the body is larger than 1000 bytes" in result.error
+
+
+def flood(connection: socket.socket) -> None:
+    while True:
+        connection.sendall(b"x" * 65_536)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(OK + b"x" * (2**24 + 1), id="no newline"),
+        pytest.param(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\na 1\n", id="1 GB announced"),
+        pytest.param(after(OK, flood), id="without end"),
+        pytest.param(after(OK + b'a{b="', flood), id="one label without end"),
+    ],
+)
+def test_a_body_that_is_too_large_is_not_read_to_its_end(
+    target: Target, store: Store, answer: bytes | Callable[[socket.socket], None]
+) -> None:
+    target.answer = answer
+    result = Scraper(f"http://{target.address}/metrics", store, timeout_seconds=60).scrape(100.0)
+    assert result.error is not None
+    assert "the body is larger than 16777216 bytes" in result.error
+    assert result.duration_seconds < 10
+
+
+def test_openmetrics(target: Target, store: Store) -> None:
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/openmetrics-text; version=1.0.0; charset=utf-8\r\n\r\n"
+    scraped = scraper(target, store)
+    target.answer = head + b'# TYPE a counter\na_total 1 99.5 # {id="x"} 1\na_created 5e9\n# EOF\n'
+    assert scraped.scrape(100.0).ok
+    assert list(values(store, "a_total", 100.0).values()) == [1.0]
+    assert list(values(store, "a_created", 100.0).values()) == [5e9]
+    target.answer = head + b"a_total 2\n"
+    assert "not # EOF: the body is cut off" in str(scraped.scrape(105.0).error)
 
 
 def test_too_many_series_are_a_failed_scrape(target: Target) -> None:
@@ -203,8 +205,19 @@ def test_a_target_that_explodes_at_once_leaves_room_for_up(target: Target) -> No
     assert list(values(store, "up", 100.0).values()) == [0.0]
 
 
+def test_a_target_that_explodes_leaves_no_room_behind(target: Target) -> None:
+    store = Store(window_seconds=600, max_series=1000)
+    scraped = scraper(target, store)
+    small, exploded = OK + b"a 1\n", OK + b"".join(b'a{b="%d"} 1\n' % number for number in range(2000))
+    for second in range(100, 200, 5):
+        target.answer = exploded if second < 150 else small
+        assert scraped.scrape(second).ok == (second >= 150)
+    assert len(store) == 3
+    assert store.nbytes < 20 * 100
+
+
 def test_a_full_store_is_a_failed_scrape(target: Target) -> None:
-    store = Store(window_seconds=600, max_series=1)
+    store = Store(window_seconds=600, max_series=0)
     target.answer = OK + b"a 1\n"
     result = scraper(target, store).scrape(100.0)
     assert result.error is not None
@@ -236,7 +249,7 @@ def test_nothing_is_left_running(target: Target, store: Store) -> None:
     scraped = scraper(target, store)
     for second in range(20):
         scraped.scrape(float(second))
-    assert threading.active_count() <= before + 1
+    assert threading.active_count() == before
 
 
 @pytest.mark.parametrize(
@@ -255,8 +268,14 @@ def test_instance(url: str, instance: str, store: Store) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["", "host:9752", "ftp://host/metrics", "http://", "http://host:99999/", "http://host:x/"]
+    "url", ["", "host:9752", "ftp://host/metrics", "http://", "http://host:99999/", "http://host:x/", "http://a..b/"]
 )
 def test_a_url_that_is_none(url: str, store: Store) -> None:
     with pytest.raises(ScrapeError, match=r"expected a URL such as http://127\.0\.0\.1:9752/metrics"):
+        Scraper(url, store)
+
+
+@pytest.mark.parametrize("url", ["http://host/größe", "http://host/a b", "http://host/?a=\x01"])
+def test_a_url_that_is_not_encoded(url: str, store: Store) -> None:
+    with pytest.raises(ScrapeError, match="in a URL a space is %20"):
         Scraper(url, store)

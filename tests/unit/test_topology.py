@@ -18,6 +18,7 @@ def test_two_nodes() -> None:
         online=parse("0-14"),
         offline=parse("15"),
         isolated=parse("6-7,14"),
+        nohz_full=parse("6-7,14"),
         nodes={0: parse("0-3,8-11"), 1: parse("4-7,12-14")},
     )
 
@@ -28,12 +29,41 @@ def test_smt_siblings_share_a_core() -> None:
 
 
 def test_a_cpu_of_unknown_siblings_is_a_core() -> None:
-    assert topology.cores(fixture("ordinary"), parse("0-2")) == tuple(map(parse, ("0", "1", "2")))
+    assert topology.cores(fixture("old-kernel"), parse("0-2")) == tuple(map(parse, ("0", "1", "2")))
+
+
+@pytest.mark.parametrize(
+    ("host", "online", "sockets", "threads_per_core"),
+    [
+        ("ordinary", "0-7", ("0-7",), 2),
+        ("two-numa-nodes", "0-14", ("0-3,8-11", "4-7,12-14"), 2),
+        ("ordinary", "0", ("0-7",), 2),
+    ],
+)
+def test_sockets_and_threads(host: str, online: str, sockets: tuple[str, ...], threads_per_core: int) -> None:
+    layout = topology.layout(fixture(host), parse(online))
+    assert layout is not None
+    assert (layout.sockets, layout.threads_per_core) == (tuple(map(parse, sockets)), threads_per_core)
+
+
+@pytest.mark.parametrize(("host", "online"), [("old-kernel", "0-3"), ("old-kernel", "")])
+def test_a_kernel_that_does_not_tell_the_layout(host: str, online: str) -> None:
+    assert topology.layout(fixture(host), parse(online)) is None
+
+
+@pytest.mark.parametrize(("text", "cpus"), [("2-3\n", "2-3"), ("\n", ""), ("  (null)\n", "")])
+def test_cpus_without_a_tick(tmp_path: Path, text: str, cpus: str) -> None:
+    files = {"sys/devices/system/cpu/online": "0-3", "sys/devices/system/cpu/nohz_full": text}
+    found = topology.read(made_of(tmp_path, files))
+    assert found is not None
+    assert found.nohz_full == parse(cpus)
 
 
 def test_a_kernel_without_numa_is_one_node(tmp_path: Path) -> None:
     found = topology.read(made_of(tmp_path, {"sys/devices/system/cpu/online": "0-3"}))
-    assert found == Topology(online=parse("0-3"), offline=parse(""), isolated=None, nodes={0: parse("0-3")})
+    assert found == Topology(
+        online=parse("0-3"), offline=parse(""), isolated=None, nohz_full=None, nodes={0: parse("0-3")}
+    )
 
 
 def test_a_node_of_memory_only(tmp_path: Path) -> None:

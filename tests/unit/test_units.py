@@ -14,13 +14,13 @@ def test_durations(text: str, seconds: float) -> None:
     assert duration_seconds(format_seconds(seconds)) == pytest.approx(seconds)
 
 
-@pytest.mark.parametrize("text", ["", "5", "5 s", "s", "1s1m", "-5s", "1.5s", "15 parsecs", "٣s", "9" * 400 + "s"])
+@pytest.mark.parametrize("text", ["", "5", "5 s", "s", "1s1m", "-5s", "1.5s", "15 parsecs", "٣s"])
 def test_what_is_not_a_duration(text: str) -> None:
     with pytest.raises(ValueError, match="is not a duration: write it like"):
         duration_seconds(text)
 
 
-@pytest.mark.parametrize("text", ["36501d", "36500d1ms", "999999999h"])
+@pytest.mark.parametrize("text", ["36501d", "36500d1ms", "999999999h", "9" * 400 + "s"])
 def test_no_wait_takes_longer_than_a_century(text: str) -> None:
     assert duration_seconds("36500d") == 36500 * 86400
     with pytest.raises(ValueError, match="is too long: write at most 36500d"):

@@ -1,0 +1,85 @@
+"""The tests of the shipped rules pass, every rule has some, and they notice when a rule becomes another one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from actuator import promql
+from actuator.__main__ import main
+from actuator.rules import config, policy
+from actuator.rules.ruleset import Place, RuleSet, Set, Tune
+from actuator.ruletest import TestFile, load, run
+
+RULES = Path(__file__).parents[2] / "rules"
+FILES = [load(path, policy.load()) for path in sorted(RULES.glob("*.test.yml"))]
+THRESHOLD = re.compile(r"(?<=[<>] )\d+\.\d+")
+FACTOR = re.compile(r"(?<=\* )\d+\.\d+|\d+\.\d+(?= \*)")
+
+
+def test_they_pass_and_every_rule_has_some(capsys: pytest.CaptureFixture[str]) -> None:
+    status = main(["test", "--require-tests", str(RULES)])
+    assert status == 0, capsys.readouterr().out
+
+
+def scaled(expr: promql.Expr, numbers: re.Pattern[str], *factors: float) -> Iterator[promql.Expr]:
+    """The expression with one of its numbers a little smaller or larger."""
+    for found in numbers.finditer(expr.text):
+        for factor in factors:
+            number = f"{float(found[0]) * factor:.4f}"
+            yield promql.compile(expr.text[: found.start()] + number + expr.text[found.end() :])
+
+
+def mutants(tune: Tune) -> Iterator[tuple[str, Tune]]:
+    """Rules that differ from `tune` in one thing that an operator may change."""
+    for key in ("for_seconds", "every_seconds"):
+        seconds = getattr(tune, key)
+        if seconds:
+            if seconds > 5:  # a tick
+                yield f"{key} less", replace(tune, **{key: seconds - 5})
+            yield f"{key} more", replace(tune, **{key: seconds + 5})
+    yield from ((f"when {expr.text}", replace(tune, when=expr)) for expr in scaled(tune.when, THRESHOLD, 0.9, 1.1))
+    if tune.until:
+        yield "no until", replace(tune, until=None)
+        yield from (
+            (f"until {expr.text}", replace(tune, until=expr)) for expr in scaled(tune.until, THRESHOLD, 0.9, 1.1)
+        )
+    for index, action in enumerate(tune.actions):
+        rest = (tune.actions[:index], tune.actions[index + 1 :])
+        if len(tune.actions) > 1:
+            yield f"no {action.knob}", replace(tune, actions=(*rest[0], *rest[1]))
+        if isinstance(action, Set) and isinstance(action.value, promql.Expr):
+            for expr in scaled(action.value, FACTOR, 0.9):  # the policy's step may hide a larger one
+                changed = replace(action, value=expr)
+                yield f"{action.knob} {expr.text}", replace(tune, actions=(*rest[0], changed, *rest[1]))
+        elif isinstance(action, Place):
+            yield "packed", replace(tune, actions=(replace(action, strategy="pack"),))
+
+
+def with_rule(rules: RuleSet, tune: Tune) -> RuleSet:
+    groups = (
+        replace(group, rules=tuple(tune if rule.name == tune.name else rule for rule in group.rules))
+        for group in rules.groups
+    )
+    return RuleSet(tuple(groups))
+
+
+MUTANTS = [
+    pytest.param(tune.name, mutant, id=f"{tune.name}: {' '.join(what.split())}")
+    for tune in config.load([RULES]).tunes
+    for what, mutant in mutants(tune)
+]
+
+
+@pytest.mark.parametrize(("name", "mutant"), MUTANTS)
+def test_they_notice_a_rule_that_is_another(name: str, mutant: Tune) -> None:
+    changed = [replace(file, rules=with_rule(file.rules, mutant)) for file in FILES if _has(file, name)]
+    assert any(run(file, case).failures for file in changed for case in file.cases)
+
+
+def _has(file: TestFile, name: str) -> bool:
+    return any(tune.name == name for tune in file.rules.tunes)
