@@ -1,6 +1,6 @@
 # Every target sets itself up first (scripts/setup), so each works in a fresh clone.
 .DEFAULT_GOAL := help
-.PHONY: help run test test-lab lab lab-down lab-guest lab-short check golden clean
+.PHONY: help run test test-lab test-package lab lab-down lab-guest lab-short bench-exporter bench-promql bench-placement bench-actuator check golden wheel deb dashboards pictures clean
 
 python := .venv/bin/python
 LAB_GUESTS ?= 2
@@ -18,7 +18,11 @@ test: ## run the tests that need no root and change nothing on this host
 test-lab: ## as root: test on real guests and the real kernel, then leave the host as it was
 	@[ "$$(id -u)" = 0 ] || { echo "make test-lab needs root, for a libvirtd and guests of its own" >&2; exit 1; }
 	@scripts/setup lab
-	$(python) -m pytest tests/lab tests/unit/*virt*.py
+	$(python) -m pytest tests/lab tests/test_actuator_faults.py tests/unit/*virt*.py --ignore=tests/lab/test_package.py
+
+test-package: ## as root: build the .deb, install it on a minimal Debian, and boot that
+	@scripts/setup machine
+	$(python) -m pytest tests/lab/test_package.py
 
 lab: ## as root: start real guests in a libvirtd of their own; LAB_GUESTS=N is how many
 	@scripts/setup lab
@@ -36,6 +40,22 @@ lab-short: ## as root: keep the host short of memory until Ctrl-C, so that the r
 	@scripts/setup
 	@$(python) -m tests.lab short
 
+bench-exporter: ## as root: measure the exporter's cost next to its peers; BENCH="--help" tells the options
+	@scripts/setup lab
+	@$(python) -m benchmarks.exporter $(BENCH)
+
+bench-promql: ## measure rules next to a real Prometheus, which is fetched; BENCH="--help" tells the options
+	@scripts/setup
+	@$(python) -m benchmarks.promql $(BENCH)
+
+bench-placement: ## measure plans of vCPU placement, on hosts that are made up
+	@scripts/setup
+	@$(python) -m benchmarks.placement
+
+bench-actuator: ## measure ticks, reaction and use of the actuator; BENCH="--help" tells the options
+	@scripts/setup lab
+	@$(python) -m benchmarks.actuator $(BENCH)
+
 check: ## ruff and mypy --strict
 	@scripts/setup
 	$(python) -m ruff check
@@ -46,6 +66,22 @@ golden: ## write the golden outputs of the fixture hosts anew; look at the diff
 	@scripts/setup
 	$(python) -m tests.golden
 
-clean: ## remove .venv and every cache
-	rm -rf .venv .lab/cache .hypothesis .mypy_cache .pytest_cache .ruff_cache *.egg-info
+wheel: ## build dist/kvmtune-VERSION-py3-none-any.whl, with man pages and shell completions
+	@scripts/setup
+	@scripts/build wheel
+
+deb: ## build dist/kvmtune_VERSION_ARCH.deb, for this distribution and kind of machine; docs/install.md installs it
+	@scripts/setup deb
+	@scripts/build deb
+
+dashboards: ## render grafana/dashboards/*.json anew from the code in grafana/
+	@scripts/setup
+	$(python) -m grafana
+
+pictures: ## as root, ten minutes: draw docs/pictures anew, on data of the lab; needs npm and Chromium
+	@scripts/setup lab
+	$(python) -m tests.lab.pictures
+
+clean: ## remove .venv, every cache, and what was built
+	rm -rf .venv .lab/cache grafana/pictures/node_modules grafana/pictures/package-lock.json .hypothesis .mypy_cache .pytest_cache .ruff_cache *.egg-info build dist
 	find . -name __pycache__ -prune -exec rm -rf {} +
