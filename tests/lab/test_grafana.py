@@ -31,7 +31,6 @@ VALUES = {"instance": r"kvm1\\.example", "__interval": "2s", "__rate_interval": 
 NO_CONTROL_GROUPS = "the lab's guests have no control groups of their own"
 NOTHING_WRONG = "it does with a knob of KSM, and the query is the same"
 NEVER_THERE = {
-    "balloon: Balloons that were not read: A": "every balloon is read",
     "balloon: Went wrong (annotation)": NOTHING_WRONG,
     "cpu: Went wrong (annotation)": NOTHING_WRONG,
     "hugepages: Went wrong (annotation)": NOTHING_WRONG,
@@ -41,6 +40,8 @@ NEVER_THERE = {
     "hugepages: Guests on transparent huge pages: A": NO_CONTROL_GROUPS,
 }
 """Queries that give nothing in the lab, and why."""
+SOMETIMES_THERE = {"balloon: Balloons that were not read: A"}
+"""Queries that give something only where a guest was late to answer."""
 
 RULES = """
 groups:
@@ -149,13 +150,13 @@ def test_each_query_gives_something_or_is_known_to_give_nothing(server: Promethe
             now = time.time()
             if server.range(query.expr(**VALUES), now - SHOWN_SECONDS, now):
                 del waiting[place]
-        return waiting.keys() <= NEVER_THERE.keys()
+        return waiting.keys() - SOMETIMES_THERE <= NEVER_THERE.keys()
 
     try:
         wait_until(only_what_is_never_there, "each query gives something", SEEN_SECONDS)
     finally:
-        print("nothing in:", *sorted(waiting.keys() - NEVER_THERE.keys()), sep="\n  ")
-    assert waiting.keys() == NEVER_THERE.keys()
+        print("nothing in:", *sorted(waiting.keys() - NEVER_THERE.keys() - SOMETIMES_THERE), sep="\n  ")
+    assert waiting.keys() - SOMETIMES_THERE == NEVER_THERE.keys()
 
 
 def test_hosts_and_guests_can_be_chosen(server: Prometheus) -> None:
