@@ -1,6 +1,6 @@
 # Every target sets itself up first (scripts/setup), so each works in a fresh clone.
 .DEFAULT_GOAL := help
-.PHONY: help run test test-lab test-package lab lab-down lab-guest lab-short bench-exporter bench-promql bench-placement bench-actuator check golden wheel deb dashboards pictures clean
+.PHONY: help run test test-lab test-package lab lab-down lab-guest lab-short bench-exporter bench-promql bench-placement bench-actuator check golden wheel deb dashboards pictures docs clean
 
 python := .venv/bin/python
 LAB_GUESTS ?= 2
@@ -82,6 +82,11 @@ pictures: ## as root, ten minutes: draw docs/pictures anew, on data of the lab; 
 	@scripts/setup lab
 	$(python) -m tests.lab.pictures
 
+docs: ## build site/ from docs/; a link that leads nowhere is an error
+	@scripts/setup docs
+	$(python) -m sphinx --quiet --fail-on-warning --keep-going -d build/doctrees docs site
+	@echo site/index.html
+
 clean: ## remove .venv, every cache, and what was built
-	rm -rf .venv .lab/cache grafana/pictures/node_modules grafana/pictures/package-lock.json .hypothesis .mypy_cache .pytest_cache .ruff_cache *.egg-info build dist
+	rm -rf .venv .lab/cache grafana/pictures/node_modules grafana/pictures/package-lock.json .hypothesis .mypy_cache .pytest_cache .ruff_cache *.egg-info build dist site
 	find . -name __pycache__ -prune -exec rm -rf {} +

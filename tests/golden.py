@@ -4,7 +4,7 @@ A fixture host is a directory below tests/hosts with the host's `proc` and `sys`
 `stats.json`, the dict of getAllDomainStats by domain name, and of each domain NAME.xml and, if it is persistent,
 NAME.persistent.xml. `tuned.json` is what tuned answers there. `expected.prom` is what the exporter shows of it.
 `python -m tests.golden` writes all of these anew, actuator/lint/exported.txt, packaging/examples/tmpfiles.d, and of
-docs/ metrics.md, knobs.md, actuator-metrics.md, privileges.md and the schemas: read the diff before you commit it.
+docs/ metrics.md, knobs.md, actuator-metrics.md, flags.md, privileges.md and the schemas: read the diff before you commit it.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def _domain(directory: Path, name: str, stats: Mapping[str, object]) -> Domain:
 
 
 if __name__ == "__main__":
-    from tests import actuatordoc, knobsdoc, metricsdoc, privilegesdoc
+    from tests import actuatordoc, flagsdoc, knobsdoc, metricsdoc, privilegesdoc
 
     logging.disable()  # what is damaged in the fixtures is no news
     for host in HOSTS:
@@ -111,5 +111,6 @@ if __name__ == "__main__":
     metricsdoc.LIST.write_text(metricsdoc.listed())
     knobsdoc.PAGE.write_text(knobsdoc.written())
     actuatordoc.PAGE.write_text(actuatordoc.written())
+    flagsdoc.PAGE.write_text(flagsdoc.written())
     privilegesdoc.PAGE.write_text(privilegesdoc.written())
     privilegesdoc.TMPFILES.write_text(privilegesdoc.tmpfiles())

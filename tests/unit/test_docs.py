@@ -19,7 +19,7 @@ from actuator.placement import STRATEGIES
 from actuator.promql.refused import HINTS
 from actuator.rules import config, keys
 from kvmhost.domainpolicy import ATTRIBUTES
-from tests import actuatordoc, knobsdoc, privilegesdoc
+from tests import actuatordoc, flagsdoc, knobsdoc, privilegesdoc
 from tests.unit import test_top
 from tests.web import Authority, needs_openssl
 
@@ -93,9 +93,9 @@ def test_what_is_refused_has_a_way_around(refused: str, instead: str) -> None:
 
 COMMANDS = [
     command
-    for document in ("promql.md", "replay.md", "commands.md", "install.md")
-    for block in re.findall(r"^```sh\n(.*?)^```", (TOP / "docs" / document).read_text(), re.M | re.S)
-    for command in re.findall(r"^kvmtune-actuator (.*?)(?: +[#>].*)?$", block, re.M)
+    for document in DOCUMENTS
+    for block in re.findall(r"^```sh\n(.*?)^```", document.read_text(), re.M | re.S)
+    for command in re.findall(r"^kvmtune-actuator (.*?)(?: +#.*| > [\w.-]+)?$", block, re.M)
 ]
 
 
@@ -148,6 +148,10 @@ def test_the_knobs_are_documented_as_they_are() -> None:
     assert knobsdoc.PAGE.read_text() == knobsdoc.written(), "make golden"
     assert privilegesdoc.PAGE.read_text() == privilegesdoc.written(), "make golden"
     assert privilegesdoc.TMPFILES.read_text() == privilegesdoc.tmpfiles(), "make golden"
+
+
+def test_commands_and_flags_are_documented_as_they_are() -> None:
+    assert flagsdoc.PAGE.read_text() == flagsdoc.written(), "make golden"
 
 
 @pytest.mark.parametrize("name", KNOBS)
