@@ -1,6 +1,6 @@
 # Every target sets itself up first (scripts/setup), so each works in a fresh clone.
 .DEFAULT_GOAL := help
-.PHONY: help run test test-lab test-package lab lab-down lab-guest lab-short bench-exporter bench-promql bench-placement bench-actuator check golden wheel deb dashboards pictures docs clean
+.PHONY: help run test test-lab test-package lab lab-down lab-guest lab-short bench-exporter bench-promql bench-placement bench-actuator bench-policies check golden wheel deb dashboards pictures docs clean
 
 python := .venv/bin/python
 LAB_GUESTS ?= 2
@@ -55,6 +55,10 @@ bench-placement: ## measure plans of vCPU placement, on hosts that are made up
 bench-actuator: ## measure ticks, reaction and use of the actuator; BENCH="--help" tells the options
 	@scripts/setup lab
 	@$(python) -m benchmarks.actuator $(BENCH)
+
+bench-policies: ## as root, two hours: the autopilot next to its peers; BENCH="--help" tells the parts
+	@scripts/setup lab
+	@$(python) -m benchmarks.policies $(BENCH)
 
 check: ## ruff and mypy --strict
 	@scripts/setup

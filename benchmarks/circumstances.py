@@ -21,9 +21,9 @@ def machine(more: str = "") -> dict[str, str]:
     }
 
 
-def command(target: str) -> str:
-    """What repeats this run."""
-    options = shlex.join(sys.argv[1:])
+def command(target: str, part: str = "") -> str:
+    """What repeats this run, of a target or a part of it."""
+    options = shlex.join([part, *sys.argv[1:]][not part :])
     return f"make {target} BENCH={shlex.quote(options)}" if options else f"make {target}"
 
 

@@ -8,7 +8,7 @@ from grafana.layout import dashboard
 from grafana.panels import PLAIN, Column, Steps, above, below, graph, grid, number
 from grafana.queries import by_host
 
-# As host:memory_available:ratio in rules/host.yml.
+# As host:memory_available:ratio in rules/autopilot.yml.
 AVAILABLE = "kvm_memory_available_bytes / (kvm_memory_total_bytes - kvm_memory_hugetlb_bytes)"
 MEMORY_WAITS = 'rate(kvm_pressure_some_seconds_total{resource="memory"}[$__rate_interval])'
 VCPU_WAITS = "rate(kvm_domain_vcpu_delay_seconds_total[$__rate_interval])"

@@ -147,7 +147,7 @@ def test_pressure_is_told_and_so_is_its_end(
     tuning = tmp_path / "tuning"
     tuning.mkdir()
     for name in ("host.yml", "balloon.yml"):
-        (tuning / name).write_text((TOP / "rules" / name).read_text().replace("15s", "1s"))
+        (tuning / name).write_text((TOP / "rules/simple" / name).read_text().replace("15s", "1s"))
     exporter = kvmtune.exporter("--libvirt.stats-interval", "1s")
     actuator = free_address()
     jobs = {"kvmtune-exporter": exporter.metrics_url.split("/")[2], "kvmtune-actuator": actuator}

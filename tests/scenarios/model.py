@@ -40,7 +40,7 @@ from tests import promserver
 from tests.host import unasked
 
 MIB = 2**20
-RULES = Path(__file__).parents[2] / "rules"
+RULES = Path(__file__).parents[2] / "rules/simple"
 
 
 ONE_NODE = HostCpus(cores=tuple(frozenset({cpu}) for cpu in range(4)), nodes={0: frozenset(range(4))})

@@ -112,7 +112,9 @@ def test_the_window_covers_the_longest_look_back() -> None:
 
 def test_the_shipped_rules_load() -> None:
     names = {tune.name for tune in config.load([RULES]).tunes}
-    assert {"ksm_scan_faster", "ksm_scan_slower", "balloon_shrink_idle", "vcpu_spread_contended"} <= names
+    assert {"ksm_hunt", "ksm_patrol"} <= names
+    simple = {tune.name for tune in config.load([RULES / "simple"]).tunes}
+    assert {"ksm_scan_faster", "ksm_scan_slower", "balloon_shrink_idle", "vcpu_spread_contended"} <= simple
 
 
 def tuning(text: str) -> str:

@@ -150,7 +150,7 @@ def test_man_has_nothing_to_say_of_the_pages(share: Path) -> None:
         ("kvmtune-actuator run --on-stop ", {"restore", "keep"}),
         ("kvmtune-actuator run --scrape.u", {"--scrape.url"}),
         ("kvmtune-exporter --no-collector.th", {"--no-collector.thp"}),
-        ("kvmtune-actuator check rules/ks", {"rules/ksm.yml", "rules/ksm.test.yml"}),
+        ("kvmtune-actuator check rules/simple/ks", {"rules/simple/ksm.yml", "rules/simple/ksm.test.yml"}),
     ],
 )
 def test_bash_completes(typed: str, offered: set[str], share: Path) -> None:

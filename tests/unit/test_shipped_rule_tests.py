@@ -15,14 +15,16 @@ from actuator.rules import config, policy
 from actuator.rules.ruleset import Place, RuleSet, Set, Tune
 from actuator.ruletest import TestFile, load, run
 
-RULES = Path(__file__).parents[2] / "rules"
-FILES = [load(path, policy.load()) for path in sorted(RULES.glob("*.test.yml"))]
+TOP = Path(__file__).parents[2]
+RULES = [TOP / "rules", TOP / "rules/simple"]
+FILES = [load(path, policy.load()) for rules in RULES for path in sorted(rules.glob("*.test.yml"))]
 THRESHOLD = re.compile(r"(?<=[<>] )\d+\.\d+")
 FACTOR = re.compile(r"(?<=\* )\d+\.\d+|\d+\.\d+(?= \*)")
 
 
-def test_they_pass_and_every_rule_has_some(capsys: pytest.CaptureFixture[str]) -> None:
-    status = main(["test", "--require-tests", str(RULES)])
+@pytest.mark.parametrize("rules", RULES, ids=lambda rules: rules.name)
+def test_they_pass_and_every_rule_has_some(rules: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    status = main(["test", "--require-tests", str(rules)])
     assert status == 0, capsys.readouterr().out
 
 
@@ -70,7 +72,8 @@ def with_rule(rules: RuleSet, tune: Tune) -> RuleSet:
 
 MUTANTS = [
     pytest.param(tune.name, mutant, id=f"{tune.name}: {' '.join(what.split())}")
-    for tune in config.load([RULES]).tunes
+    for rules in RULES
+    for tune in config.load([rules]).tunes
     for what, mutant in mutants(tune)
 ]
 
