@@ -91,6 +91,15 @@ def test_a_rule_that_names_guests_is_told_which_of_them_share_cpus(
         assert found == set(faults)
 
 
+def test_a_rule_that_names_no_guest_is_not_about_those_with_cores_of_their_own(host: Host) -> None:
+    host.guests = {"rt": Guest(pins="0", busy=1.0), "a": Guest(pins="0", busy=1.0)}
+    promises = policy.loads("guests: [{match: rt, pin: exclusive}]")
+    with Run(host, rules=rule("strategy: release"), promises=promises) as run:
+        run.tick(4)
+        assert pins(host) == {"rt": "0", "a": "2-7"}
+        assert run.faults["placed"] == ()
+
+
 ALONE = """
       - tune: alone
         because: b
