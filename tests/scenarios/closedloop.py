@@ -15,12 +15,13 @@ from actuator.knobs import Target, Value
 from actuator.placement import HostCpus
 from actuator.promql.labels import Labels, make
 from actuator.rules import config, policy
+from actuator.rules.ruleset import RuleSet
 from actuator.simulated.simulatedhost import Fixture
 from actuator.simulated.simulation import Simulation
 from kvmhost import cpulist
 
 MIB, GIB = 2**20, 2**30
-AUTOPILOT = Path(__file__).parents[2] / "rules/autopilot"
+RULES = Path(__file__).parents[2] / "rules"
 Samples = dict[Labels, float]
 
 
@@ -42,6 +43,13 @@ class Model(Protocol):
         """What a written setpoint does to it."""
 
 
+def autopilot(*groups: str) -> RuleSet:
+    """These groups of the autopilot's rules."""
+    one_file = RULES / "autopilot.yml"
+    loaded = config.load([one_file if one_file.exists() else RULES / "autopilot"])
+    return RuleSet(tuple(group for group in loaded.groups if group.name in groups))
+
+
 @dataclass
 class Loop:
     """Rules at work on a model; `moves` is all that was written: time, rule, knob, target, before, after."""
@@ -55,8 +63,7 @@ class Loop:
     faults: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __enter__(self) -> Loop:
-        rules = config.load([AUTOPILOT / f"{name}.yml" for name in dict.fromkeys(["host", *self.groups])])
-        self._simulation = Simulation(rules, policy.load(), self.fixture)
+        self._simulation = Simulation(autopilot("host", *self.groups), policy.load(), self.fixture)
         self._simulation.__enter__()
         return self
 

@@ -1,6 +1,6 @@
 """The autopilot's rules for hugepages, CPUs and the host in closed loops: what they do, that they stop, and when.
 
-The shipped rules of rules/autopilot with the shipped policy; what they write moves the model, and what the model shows
+The autopilot's rules with the shipped policy; what they write moves the model, and what the model shows
 is what they see next.
 """
 
