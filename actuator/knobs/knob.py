@@ -122,6 +122,7 @@ class Metric:
 
     `labels`: those that tell the knob's series from others of the name. `scale`: what one in the knob's unit is in the
     metric's. `word`: the label that holds the value, of the series that is 1; without, the value is the number.
+    `empty`: the word that is shown as an empty label.
     `along`: metrics of the target that move by as much when its value does.
     """
 
@@ -129,6 +130,7 @@ class Metric:
     labels: tuple[tuple[str, str], ...] = ()
     scale: float = 1.0
     word: str = ""
+    empty: str = ""
     along: tuple[str, ...] = ()
 
     @classmethod

@@ -27,7 +27,7 @@ class TunedProfile(Knob):
     name = "tuned.profile"
     unit = Unit.WORD
     summary = "The profile that tuned applies."
-    metric = Metric("kvm_tuned_profile_info", word="active")
+    metric = Metric("kvm_tuned_profile_info", word="active", empty=OFF)
     settle_seconds = 60.0
     privilege = TUNED
 

@@ -33,11 +33,18 @@ def wanted(
     host: HostCpus,
     load: Sequence[Sample],
     memory: Sequence[Sample],
+    *,
+    names_guests: bool = True,
 ) -> Answers:
     """A setpoint for each move, in order, with the instance that it is for; then what was not placed, and why.
 
-    `vcpus`: all that there are, each with the pin class of its guest.
+    `vcpus`: all that there are, each with the pin class of its guest. `names_guests`: the rule says which guests it is
+    about; else the policy says which of them are for `exclusive`, and which for the other strategies.
     """
+    if not names_guests:
+        own = {dict(target)["domain"] for target, (_, pin) in vcpus.items() if pin != "shared"}
+        is_own = action.strategy == "exclusive"
+        instances = [one for one in instances if (dict(one.labels).get("domain") in own) == is_own]
     of_domain: dict[str, dict[Target, Live]] = {}
     for target, (state, _) in vcpus.items():
         of_domain.setdefault(dict(target)["domain"], {})[target] = state

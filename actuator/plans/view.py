@@ -13,7 +13,7 @@ from actuator.knobs import KNOBS, Knob, KnobError, Live, Target, Unit, Value
 from actuator.placement import HostCpus, Pin
 from actuator.plans import budgets, placing, plan
 from actuator.plans.plan import Setpoint, Wanted
-from actuator.promql import Expr
+from actuator.promql import Expr, requirements
 from actuator.promql.text import quote
 from actuator.promql.types import Sample
 from actuator.rules.fresh import refusal
@@ -205,7 +205,7 @@ class View:
     ) -> list[tuple[Instance, Wanted]]:
         keys = self._knobs[action.knob].keys
         if isinstance(action, Place):
-            return self._placed(action, instances, live)
+            return self._placed(tune, action, instances, live)
         if isinstance(action, Allocate):
             return self._allocated(tune, action, instances, live, keys)
         if isinstance(action.value, str):
@@ -213,7 +213,7 @@ class View:
         return plan.numbers_of_each(instances, self.samples(action.value), keys, live)
 
     def _placed(
-        self, action: Place, instances: Sequence[Instance], live: Mapping[Target, Live]
+        self, tune: Tune, action: Place, instances: Sequence[Instance], live: Mapping[Target, Live]
     ) -> list[tuple[Instance, Wanted]]:
         host = self._host_cpus()
         if action.strategy == "numa" and len(host.nodes) < 2:
@@ -228,6 +228,7 @@ class View:
             host,
             load,
             self.samples(action.memory) if len(host.nodes) > 1 else (),
+            names_guests=bool(requirements.matched_labels(tune.when.root) & {"domain", "uuid"}),
         )
 
     def _allocated(

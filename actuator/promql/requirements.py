@@ -45,6 +45,12 @@ def _reach(length_ms: float, offset_ms: int, at: At) -> float:
     return math.inf if isinstance(at, int) else max(0, length_ms + offset_ms)
 
 
+def matched_labels(root: Node) -> frozenset[str]:
+    """Names of the labels that the selectors of an expression ask for, but the metric's."""
+    selectors = (node for node in walk(root) if isinstance(node, Selector))
+    return frozenset(matcher.name for one in selectors for matcher in one.matchers) - {NAME}
+
+
 def metric_names(root: Node) -> frozenset[str]:
     """Names that the selectors of an expression ask for literally."""
     return frozenset(

@@ -55,7 +55,7 @@ def show(knob: type[Knob], wanted: Mapping[Target, Value], row: Row) -> None:
     for target, value in wanted.items():
         mine = [one for one in series.get(target, ()) if _has(metric.labels, one)]
         if metric.word:
-            _choose(metric, str(value), mine, row)
+            _choose(metric, _label(metric, str(value)), mine, row)
             continue
         for one in mine:
             moved = int(value) * metric.scale - row[one]
@@ -73,7 +73,7 @@ def made(knob: type[Knob], target: Target, shown: Shown) -> Row:
     if not metric.word:
         return {labels.make(pairs): int(shown.value) * metric.scale}
     words = knob.words or (str(shown.value),)
-    return {labels.make({**pairs, metric.word: word}): float(word == shown.value) for word in words}
+    return {labels.make({**pairs, metric.word: _label(metric, word)}): float(word == shown.value) for word in words}
 
 
 def _choose(metric: Metric, word: str, mine: list[Labels], row: Row) -> None:
@@ -86,6 +86,10 @@ def _choose(metric: Metric, word: str, mine: list[Labels], row: Row) -> None:
             del row[series]
             row[labels.replace(series, metric.word, word)] = 1.0
     row.update(dict.fromkeys(states, 1.0))
+
+
+def _label(metric: Metric, word: str) -> str:
+    return "" if word == metric.empty else word
 
 
 def _by_target(metric: str, knob: type[Knob], row: Row) -> dict[Target, list[Labels]]:
@@ -114,7 +118,7 @@ def _value(metric: Metric, unit: Unit, series: Labels, number: float) -> Value |
         return None
     if not metric.word:
         return round(number / metric.scale)
-    word = labels.get(series, metric.word)
+    word = labels.get(series, metric.word) or metric.empty
     if number != 1 or not word:
         return None
     return cpulist.format(cpulist.parse(word)) if unit is Unit.CPUS else word

@@ -62,7 +62,42 @@ def test_isolated_cpus_are_for_guests_of_that_class(host: Host) -> None:
     with Run(host, rules=rule("strategy: exclusive"), promises=promises) as run:
         run.tick(4)
         assert pins(host) == {"rt": "6", "a": "0-5"}
-        assert run.faults["placed"] == ("a: its pin class is shared: the policy must say pin: exclusive or isolated",)
+
+
+@pytest.mark.parametrize(
+    ("when", "faults"),
+    [
+        ("group by (domain) (kvm_domain_vcpu_cpu_seconds_total)", ()),
+        (
+            'kvm_domain_vcpu_cpu_seconds_total{domain=~"a|b"} >= 0',
+            (
+                "a: its pin class is shared: the policy must say pin: exclusive or isolated",
+                "b: its pin class is shared: the policy must say pin: exclusive or isolated",
+            ),
+        ),
+    ],
+)
+def test_a_rule_that_names_guests_is_told_which_of_them_share_cpus(
+    host: Host, when: str, faults: tuple[str, ...]
+) -> None:
+    """One that names none has the policy say it: also where guests came one after the other."""
+    host.guests = {"a": Guest(pins="0-7")}
+    with Run(host, rules=rule("strategy: exclusive", when)) as run:
+        found = set[str]()
+        for _ in range(6):
+            run.tick()
+            found.update(run.faults["placed"])
+            host.guests["b"] = Guest(pins="0-7")
+        assert found == set(faults)
+
+
+def test_a_rule_that_names_no_guest_is_not_about_those_with_cores_of_their_own(host: Host) -> None:
+    host.guests = {"rt": Guest(pins="0", busy=1.0), "a": Guest(pins="0", busy=1.0)}
+    promises = policy.loads("guests: [{match: rt, pin: exclusive}]")
+    with Run(host, rules=rule("strategy: release"), promises=promises) as run:
+        run.tick(4)
+        assert pins(host) == {"rt": "0", "a": "2-7"}
+        assert run.faults["placed"] == ()
 
 
 ALONE = """

@@ -197,6 +197,33 @@ def test_words_states_and_cpus_are_shown_as_the_exporter_does() -> None:
         }
 
 
+PROFILES = """
+groups:
+  - name: g
+    rules:
+      - tune: on
+        because: b
+        when: kvm_memory_available_bytes > 1000
+        set: {tuned.profile: virtual-host}
+      - tune: off
+        because: b
+        when: kvm_memory_available_bytes < 1000
+        set: {tuned.profile: "off"}
+"""
+
+
+def test_a_tuned_that_applies_no_profile_is_off_and_is_shown_so() -> None:
+    none = series("kvm_tuned_profile_info", active="", mode="manual")
+    plenty, short = ({series("kvm_memory_available_bytes"): bytes_, none: 1.0} for bytes_ in (2000.0, 500.0))
+    with simulation(PROFILES) as model:
+        # Not twice in a minute: that is the budget of the policy.
+        assert run(model, plenty, short, seconds=60.0) == [
+            [("written", "off", "virtual-host")],
+            [("written", "virtual-host", "off")],
+        ]
+        assert model.host.scraped(plenty.items()) == plenty
+
+
 def test_a_guest_of_an_old_name_has_no_value_of_ours() -> None:
     other = {make({**dict(one), "uuid": "v"}): value for one, value in guest().items()}
     with simulation(HALF) as model:
