@@ -11,7 +11,7 @@ from pathlib import Path
 from benchmarks import circumstances
 from benchmarks.arguments import count
 from benchmarks.circumstances import say
-from benchmarks.policies import ksm_results
+from benchmarks.policies import ksm_results, quick
 from benchmarks.policies.ksm_load import MIB
 from benchmarks.policies.ksm_mixes import DIFFERENT, MIXES, schedule
 from benchmarks.policies.ksm_policies import POLICIES, SCALE
@@ -20,7 +20,6 @@ from tests.lab import hoststate
 from tests.lab.lab import REPOSITORY
 
 PAGES = REPOSITORY / "docs/benchmarks"
-RULES = REPOSITORY / "rules/autopilot.yml"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -76,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=count, default=5, metavar="N", help="turns of each policy (default: 5)")
     parser.add_argument("--seconds", type=count, default=15, metavar="N", help="length of a run (default: 15)")
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="of the mixes (default: 1)")
-    parser.add_argument("--rules", type=Path, default=RULES, metavar="FILE", help="the autopilot's rules")
+    parser.add_argument("--rules", type=Path, default=quick.RULES, metavar="FILE", help="the autopilot's rules")
     parser.add_argument(
         "--mixes", nargs="+", choices=MIXES, default=list(MIXES), metavar="MIX", help=f"of {', '.join(MIXES)}"
     )

@@ -6,26 +6,22 @@ on a host of some 15 GiB in ten minutes.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
-import yaml
-
-from kvmhost.units import duration_seconds, format_seconds
+from benchmarks.policies import quick
+from kvmhost.units import format_seconds
 from tests.lab import programs
 from tests.lab.hoststate import KSM, ksm
-from tests.lab.lab import REPOSITORY
 from tests.peers.ksmpeers import Files, Harvester, Ksmtuned, KubeVirt, Memory, Mom
 
 SCALE = 40
 AUTOPILOT = "autopilot"
 FULL = "full speed"
 _TICK_SECONDS = 5.0
-_WINDOW = re.compile(r"(?<=\[)\w+(?=\])")
 
 
 class Adjust(Protocol):
@@ -98,9 +94,8 @@ class Peer:
 @contextmanager
 def autopilot(directory: Path, rules: Path) -> Iterator[programs.Program]:
     """The exporter and the actuator with these rules, as fast as the rest."""
-    policy = (REPOSITORY / "actuator/rules/policy.yml").read_text()
-    (directory / "policy.yml").write_text(re.sub(r"writes_per_minute: (\d+)", _more_writes, policy))
-    (directory / "rules.yml").write_text(faster(rules))
+    (directory / "policy.yml").write_text(quick.policy(SCALE))
+    (directory / "rules.yml").write_text(quick.rules(rules.read_text(), SCALE, "ksm"))
     with programs.running(directory, "test:///default") as started:
         exporter = started.exporter()
         flags = ("--policy", directory / "policy.yml", "--apply")
@@ -109,32 +104,3 @@ def autopilot(directory: Path, rules: Path) -> Iterator[programs.Program]:
         )
         actuator.wait_for("the exporter answers")
         yield actuator
-
-
-def faster(rules: Path) -> str:
-    """The groups of a file of rules that KSM takes, with all times divided by `SCALE`, but not below a millisecond.
-
-    Of the group `host` the records only: the host itself is not the benchmark's.
-    """
-    groups = {group["name"]: group["rules"] for group in yaml.safe_load(rules.read_text())["groups"]}
-    kept = {"host": [rule for rule in groups["host"] if "record" in rule], "ksm": groups["ksm"]}
-    quick = [{"name": name, "rules": [_faster(rule) for rule in rules]} for name, rules in kept.items()]
-    return yaml.safe_dump({"groups": quick}, sort_keys=False)
-
-
-def _faster(rule: dict[str, Any]) -> dict[str, Any]:
-    times = {key: _shorter(rule[key]) for key in ("for", "every", "keep_firing_for") if key in rule}
-    exprs = {
-        key: _WINDOW.sub(lambda found: _shorter(found[0]), rule[key])
-        for key in ("expr", "when", "until")
-        if key in rule
-    }
-    return rule | exprs | times
-
-
-def _shorter(duration: str) -> str:
-    return format_seconds(max(0.001, duration_seconds(duration) / SCALE))
-
-
-def _more_writes(found: re.Match[str]) -> str:
-    return f"writes_per_minute: {int(found[1]) * SCALE}"

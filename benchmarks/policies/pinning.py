@@ -23,9 +23,8 @@ from actuator.rules.config import DEFAULT_LOAD
 from benchmarks import circumstances, meter
 from benchmarks.arguments import count
 from benchmarks.circumstances import say
-from benchmarks.policies import pinning_page
+from benchmarks.policies import pinning_page, quick
 from benchmarks.policies.pinning_page import KERNEL, RULES, WRONG, Arm, Run
-from kvmhost.units import duration_seconds, format_seconds
 from tests.lab import hoststate, programs
 from tests.lab.errors import LabError
 from tests.lab.guests import Guest
@@ -35,7 +34,6 @@ from tests.lab.specs import GuestSpec
 
 PAGE = REPOSITORY / "docs/benchmarks/pinning.md"
 _FASTER = 10
-_RULE_FILES = (REPOSITORY / "rules/autopilot.yml", REPOSITORY / "rules/autopilot/cpu.yml")
 _EVERYWHERE = "0-1"
 # A loop that counts, and tells how far it is when it is asked.
 _START = "sh rm -f /count; (i=0; trap 'echo $i >/count' USR1; {loop}) & echo $! >/worker"
@@ -179,26 +177,14 @@ def _vcpu_thread(pid: int) -> Path:
 
 
 def rules_in(directory: Path) -> Path:
-    """The group `cpu` of the shipped rules and the shipped policy, so many times as fast, in this directory."""
-    file = next(file for file in _RULE_FILES if file.exists())
-    groups = [group for group in yaml.safe_load(file.read_text())["groups"] if group["name"] == "cpu"]
-    for place in (rule["place"] for group in groups for rule in group["rules"] if "place" in rule):
+    """The group `cpu` of the autopilot and the shipped policy, so many times as fast, in this directory."""
+    document = yaml.safe_load(quick.RULES.read_text())
+    for place in (rule["place"] for group in document["groups"] for rule in group["rules"] if "place" in rule):
         place.setdefault("load", DEFAULT_LOAD)  # as it is without, so that it can be made faster, too
-    text = yaml.safe_dump({"groups": groups}, sort_keys=False, width=1000)
-    text = re.sub(r"\b(for|every): (\w+)", lambda found: f"{found[1]}: {_faster(found[2])}", text)
-    text = re.sub(r"\[(1m)\]", lambda found: f"[{_faster(found[1])}]", text)
     rules = directory / "cpu.yml"
-    rules.write_text(text)
-    policy = (REPOSITORY / "actuator/rules/policy.yml").read_text()
-    budget = re.compile(r"writes_per_minute: (\d+)")
-    rules.with_name("policy.yml").write_text(
-        budget.sub(lambda found: f"writes_per_minute: {int(found[1]) * _FASTER}", policy)
-    )
+    rules.write_text(quick.rules(yaml.safe_dump(document), _FASTER, "cpu"))
+    rules.with_name("policy.yml").write_text(quick.policy(_FASTER))
     return rules
-
-
-def _faster(duration: str) -> str:
-    return format_seconds(duration_seconds(duration) / _FASTER)
 
 
 @contextmanager

@@ -45,8 +45,7 @@ class Model(Protocol):
 
 def autopilot(*groups: str) -> RuleSet:
     """These groups of the autopilot's rules."""
-    one_file = RULES / "autopilot.yml"
-    loaded = config.load([one_file if one_file.exists() else RULES / "autopilot"])
+    loaded = config.load([RULES / "autopilot.yml"])
     return RuleSet(tuple(group for group in loaded.groups if group.name in groups))
 
 

@@ -6,16 +6,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 
 from actuator.rules import config
-from benchmarks.policies import ksm_results
+from benchmarks.policies import ksm_results, quick
 from benchmarks.policies.ksm_load import MIB
 from benchmarks.policies.ksm_mixes import MIXES, Arrive, Leave, Rewrite, schedule
-from benchmarks.policies.ksm_policies import AUTOPILOT, FULL, faster
+from benchmarks.policies.ksm_policies import AUTOPILOT, FULL, SCALE
 from benchmarks.policies.ksm_run import Look, Trace
 from tests.peers.ksmpeers import Files
 
-RULES = Path(__file__).parents[2] / "rules/autopilot.yml"
 STEP = 0.1
 COUNT = 101
 
@@ -53,13 +53,31 @@ def test_different_seeds_differ() -> None:
 
 
 def test_quick_rules_are_the_rules_with_shorter_times(tmp_path: Path) -> None:
-    text = faster(RULES)
+    text = quick.rules(quick.RULES.read_text(), SCALE, "ksm")
     assert "[15s]" in text
     assert "[10m]" not in text
     (tmp_path / "quick.yml").write_text(text)
-    quick, slow = config.load([tmp_path / "quick.yml"]), config.load([RULES])
-    names = [tune.name for tune in slow.tunes if tune.name.startswith("ksm_")]
-    assert [tune.name for tune in quick.tunes] == names
+    fast, slow = config.load([tmp_path / "quick.yml"]), config.load([quick.RULES])
+    assert [tune.name for tune in fast.tunes] == [tune.name for tune in slow.tunes if tune.name.startswith("ksm_")]
+
+
+def test_a_rule_is_as_much_faster_in_all_its_times() -> None:
+    text = """
+    groups:
+      - name: host
+        rules: [{record: a, expr: "rate(b[1m])"}, {tune: c}]
+      - name: other
+        rules: [{tune: d, because: "[1m]", for: 15s, place: {load: "rate(b[30s])"}}]
+      - name: third
+        rules: [{tune: e}]
+    """
+    assert yaml.safe_load(quick.rules(text, 10, "other"))["groups"] == [
+        {"name": "host", "rules": [{"record": "a", "expr": "rate(b[6s])"}]},
+        {
+            "name": "other",
+            "rules": [{"tune": "d", "because": "[1m]", "for": "1s500ms", "place": {"load": "rate(b[3s])"}}],
+        },
+    ]
 
 
 def score(own: Trace, full: Trace, mix: str = "clones") -> ksm_results.Score:

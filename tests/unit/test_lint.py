@@ -56,25 +56,32 @@ def test_a_record_is_as_old_as_the_interval_of_its_group() -> None:
 @pytest.mark.parametrize(
     ("limits", "own", "missing"),
     [
-        ("{}", "", ("max and step", "max: 20000, step: 100%")),
-        ("{ksm.pages_to_scan: {max: 90000}}", "", ("step", "step: 100%")),
-        ("{ksm.pages_to_scan: {}}", "", None),
-        ("{ksm.pages_to_scan: {max: 90000}}", "limits: {step: 10}", None),
-        ("{ksm.pages_to_scan: {max: 90000, step: 500%}}", "", None),
+        ("{}", "", ("step", "step: 30%")),
+        ("{balloon.target: {max: 8GiB}}", "", ("step", "step: 30%")),
+        ("{balloon.target: {}}", "", None),
+        ("{balloon.target: {max: 8GiB}}", "limits: {step: 10%}", None),
+        ("{balloon.target: {max: 8GiB, step: 50%}}", "", None),
     ],
 )
 def test_a_policy_without_a_limit_that_ours_has_is_named(
     limits: str, own: str, missing: tuple[str, str] | None
 ) -> None:
     rules = rules_of(
-        tune("kvm_ksm_run == 1", *([own] if own else []), action="set: {ksm.pages_to_scan: 500}"),
-        tune("kvm_ksm_run == 0", *([own] if own else []), name="c", action="set: {ksm.pages_to_scan: 100}"),
+        *(
+            tune(
+                f"kvm_domain_balloon_{name}_bytes == 2^30",
+                *([own] if own else []),
+                name=name,
+                action="set: {balloon.target: 2^29}",
+            )
+            for name in ("actual", "maximum")
+        )
     )
     subject = Subject(config.loads(rules), policy.loads(f"limits: {limits}"), 5.0)
     assert [finding.problem.message for finding in lint(subject)] == (
         [
-            f"warning: a: neither policy nor rule limits ksm.pages_to_scan by {missing[0]}, as kvmtune's own policy "
-            f"does: write {{{missing[1]}}} into the policy, or ksm.pages_to_scan: {{}} if it shall have no limits"
+            f"warning: actual: neither policy nor rule limits balloon.target by {missing[0]}, as kvmtune's own policy "
+            f"does: write {{{missing[1]}}} into the policy, or balloon.target: {{}} if it shall have no limits"
         ]
         if missing
         else []

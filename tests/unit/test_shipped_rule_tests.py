@@ -63,8 +63,11 @@ def mutants(tune: Tune) -> Iterator[tuple[str, Tune]]:
 
 
 def with_rule(rules: RuleSet, tune: Tune) -> RuleSet:
+    """Of the other groups the records only."""
     groups = (
         replace(group, rules=tuple(tune if rule.name == tune.name else rule for rule in group.rules))
+        if tune.name in {rule.name for rule in group.rules}
+        else replace(group, rules=group.records)
         for group in rules.groups
     )
     return RuleSet(tuple(groups))
@@ -85,4 +88,6 @@ def test_they_notice_a_rule_that_is_another(name: str, mutant: Tune) -> None:
 
 
 def _has(file: TestFile, name: str) -> bool:
-    return any(tune.name == name for tune in file.rules.tunes)
+    """Whether it has the rule, and is about the rule's group: `autopilot-ksm.test.yml` of `ksm`, and so on."""
+    group = next((group.name for group in file.rules.groups if name in {rule.name for rule in group.rules}), None)
+    return group is not None and file.path.name.removesuffix(".test.yml").endswith(group)
