@@ -51,9 +51,9 @@ def test_the_balloon_takes_half_and_gives_it_back(story: Story) -> None:
 
 
 def test_the_file_is_merged_once_and_its_saving_is_what_the_metrics_say(story: Story) -> None:
-    merged = rows(story, "4.3", "run = 1, faster")
+    merged = rows(story, "4.3", "KSM faster (run = 1)")
     assert merged["merged pages of tour-1"].numbers[1] > 0.9 * FILE_PAGES
-    for step in ("run = 1, faster", "run = 0", "run = 2"):
+    for step in ("KSM faster (run = 1)", "KSM stopped (run = 0)", "KSM undone (run = 2)"):
         saved = rows(story, "4.3", step)
         pages = saved["pages_sharing"].numbers
         assert saved["pages_sharing x page size"].numbers == tuple(count * PAGE_BYTES for count in pages)
@@ -62,15 +62,17 @@ def test_the_file_is_merged_once_and_its_saving_is_what_the_metrics_say(story: S
 
 
 def test_stopping_keeps_what_is_merged_and_unmerging_does_not(story: Story) -> None:
-    stopped, unmerged = (rows(story, "4.3", name)["pages_sharing"].numbers for name in ("run = 0", "run = 2"))
+    stopped, unmerged = (
+        rows(story, "4.3", name)["pages_sharing"].numbers for name in ("KSM stopped (run = 0)", "KSM undone (run = 2)")
+    )
     assert stopped[1] > 0.9 * FILE_PAGES
     assert unmerged[1] == 0
-    less, more = rows(story, "4.3", "run = 2")["memory used on the host"].numbers
+    less, more = rows(story, "4.3", "KSM undone (run = 2)")["memory used on the host"].numbers
     assert more > less
 
 
 def test_a_guest_with_nosharepages_stays_out(story: Story) -> None:
-    merged = rows(story, "4.3", "run = 1, faster")
+    merged = rows(story, "4.3", "KSM faster (run = 1)")
     assert merged["merged pages of tour-private"].numbers == (0, 0)
     assert merged["KSM and tour-private"].after == "nosharepages"
 

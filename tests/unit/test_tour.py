@@ -28,6 +28,7 @@ STEP = Step(
         Row(watch=FREE, before=256.0, after=0.0),
         Row(watch=USED, before=None, after=512 * MIB),
         Row(watch=PROFILE, before="lab", after="kvm-os"),
+        Row(watch=Watch(what="left out", expr="up", unit=Unit.COUNT, drawn=False), before=1.0, after=1.0),
     ),
     shown="$ free\nMem: 1",
     remarks=("That is all.",),
@@ -94,12 +95,12 @@ def test_the_table_names_each_step_once() -> None:
     assert "kvm-os" in out.getvalue()
 
 
-def test_the_picture_has_two_bars_for_each_row_of_numbers() -> None:
+def test_the_picture_has_two_bars_for_each_row_of_numbers_but_those_that_are_left_out() -> None:
     drawn = ElementTree.fromstring(picture.svg(STORY))
     space = "{http://www.w3.org/2000/svg}"
     texts = [each.text for each in drawn.iter(f"{space}text")]
     assert {"4.4 a guest on hugepages", "free pages", "256", "0", "memory used", "512 MiB"} <= set(texts)
-    assert "kvm-os" not in texts
+    assert {"kvm-os", "left out"}.isdisjoint(texts)
     background, _, _, *bars = drawn.iter(f"{space}rect")
     assert len(bars) == 2 * 2
     lengths = [int(bar.get("width", 0)) for bar in bars]

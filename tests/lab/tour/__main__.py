@@ -42,9 +42,8 @@ def main() -> int:
     options = _parser().parse_args()
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda received, _: sys.exit(128 + received))  # so that what was started ends, too
-    started = time.time()
     try:
-        story = _walk()
+        story, began, seconds = _walk()
     except (LabError, AssertionError, pytest.fail.Exception) as error:  # what the lab's own helpers raise
         print(f"tour: {error}", file=sys.stderr)
         return 1
@@ -58,28 +57,31 @@ def main() -> int:
     if not story.left:
         print("Every knob of the host is as it was.")
     if options.write:
-        _write(options.write, story, started)
+        _write(
+            options.write, story, {"run": f"{time.strftime('%Y-%m-%d %H:%M', time.gmtime(began))} UTC, {seconds:.0f} s"}
+        )
     return 1 if story.left else 0
 
 
-def _walk() -> Story:
+def _walk() -> tuple[Story, float, float]:
+    """What was shown, when it began (unix seconds), and how long it took."""
     print("noting the host's knobs; who else uses the lab on this machine is waited for", flush=True)
     with hoststate.kept():
+        began = time.time()
         lab = Lab(TEST_DIRECTORY)
         try:
             lab.start(tied=True)
-            return walk(lab, lambda line: print(line, flush=True))
+            story = walk(lab, lambda line: print(line, flush=True))
+            return story, began, time.time() - began
         finally:
             lab.down()
 
 
-def _write(file: Path, story: Story, started: float) -> None:
+def _write(file: Path, story: Story, run: dict[str, str]) -> None:
     drawing = file.parent / "pictures" / f"{file.stem}.svg"
     drawing.parent.mkdir(exist_ok=True)
     drawing.write_text(picture.svg(story))
-    facts = circumstances.machine() | {
-        "run": f"{time.strftime('%Y-%m-%d %H:%M', time.gmtime(started))} UTC, {time.time() - started:.0f} s"
-    }
+    facts = circumstances.machine() | {"load average": circumstances.load()} | run
     command = f"make tour TOUR={shlex.quote(shlex.join(sys.argv[1:]))}"
     text = page.markdown(story, facts, command=command, picture=f"pictures/{drawing.name}")
     file.write_text(text)

@@ -32,7 +32,8 @@ def show(stage: Stage, lab: Lab) -> Chapter:
         Watch(what="emulated devices", expr=f"kvm_domain_emulated_devices{about}", unit=Unit.COUNT),
         Watch(what="disks and NICs are", expr=f'kvm_domain_device_info{{domain="{NAME}",class=~"disk|interface"}}',
               unit=Unit.WORD, label="model"),
-        Watch(what=f"guests that {ALERT} names", expr=f"count({alert.expr}) or vector(0)", unit=Unit.COUNT),
+        Watch(what=f"guests that {ALERT} names", expr=f"count({alert.expr}) or vector(0)", unit=Unit.COUNT,
+              drawn=False),
     )  # fmt: skip
     disk = lab.directory / _DISK
     disk.touch()

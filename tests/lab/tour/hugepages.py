@@ -67,7 +67,7 @@ def _guest(stage: Stage, lab: Lab, spec: GuestSpec, size: str) -> None:
     held = f'kvm_domain_memory_hugetlb_bytes{{domain="{spec.name}"}}'
     step = stage.step(
         f"a guest on {size} pages",
-        f"Its domain says <hugepages/>, and it has {spec.memory_mib} MiB: so much goes from the pool, to the page.",
+        f"Its domain says `<hugepages/>`, and it has {spec.memory_mib} MiB: so much goes from the pool, to the page.",
         f"virsh start {spec.name}; grep -i huge /proc/meminfo",
         watch=(_free(size), Watch(what=f"{spec.name} holds of the pool", expr=held, unit=Unit.BYTES)),
     )

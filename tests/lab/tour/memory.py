@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from tests.lab.guests import Guest
 from tests.lab.specs import GuestSpec
 
-from .stage import Stage
+from .stage import RATE_SECONDS, RATE_WINDOW, Stage
 from .story import Chapter, Unit, Watch
 
 PRIVATE = GuestSpec(name="tour-private", memory_mib=512, share_pages=False)
@@ -17,7 +17,7 @@ FILE_MIB = 300
 USED = Watch(
     what="memory used on the host", expr="kvm_memory_total_bytes - kvm_memory_available_bytes", unit=Unit.BYTES
 )
-SHARING = Watch(what="pages_sharing", expr="kvm_ksm_pages_sharing", unit=Unit.COUNT)
+SHARING = Watch(what="pages_sharing", expr="kvm_ksm_pages_sharing", unit=Unit.COUNT, drawn=False)
 SAVED = Watch(
     what="pages_sharing x page size", expr="kvm_ksm_pages_sharing * kvm_memory_page_size_bytes", unit=Unit.BYTES
 )
@@ -31,12 +31,10 @@ WHY_NOT = Watch(
     what="KSM and tour-private", expr=f'kvm_domain_ksm_status{{domain="{PRIVATE.name}"}} == 1', unit=Unit.WORD,
     label="status",
 )  # fmt: skip
-SCANNED = Watch(what="pages looked at", expr="rate(kvm_ksm_pages_scanned_total[10s])", unit=Unit.RATE)
-KSMD = Watch(what="CPU time of ksmd", expr="rate(kvm_ksm_ksmd_cpu_seconds_total[10s])", unit=Unit.RATIO)
-UNSHARED = Watch(what="pages_unshared", expr="kvm_ksm_pages_unshared", unit=Unit.COUNT)
-VOLATILE = Watch(what="pages_volatile", expr="kvm_ksm_pages_volatile", unit=Unit.COUNT)
-
-_RATE_SECONDS = 4.0
+SCANNED = Watch(what="pages looked at", expr=f"rate(kvm_ksm_pages_scanned_total[{RATE_WINDOW}])", unit=Unit.RATE)
+KSMD = Watch(what="CPU time of ksmd", expr=f"rate(kvm_ksm_ksmd_cpu_seconds_total[{RATE_WINDOW}])", unit=Unit.RATIO)
+UNSHARED = Watch(what="pages_unshared", expr="kvm_ksm_pages_unshared", unit=Unit.COUNT, drawn=False)
+VOLATILE = Watch(what="pages_volatile", expr="kvm_ksm_pages_volatile", unit=Unit.COUNT, drawn=False)
 
 
 def show(stage: Stage, pair: Sequence[Guest], private: Guest) -> Chapter:
@@ -56,7 +54,7 @@ def _balloon(stage: Stage, guest: Guest) -> None:
     about = f'{{domain="{guest.name}"}}'
     watch = (
         Watch(what="balloon leaves to tour-1", expr=f"kvm_domain_balloon_actual_bytes{about}", unit=Unit.BYTES),
-        Watch(what="tour-1 manages itself", expr=f"kvm_domain_balloon_available_bytes{about}", unit=Unit.BYTES),
+        Watch(what="MemTotal in tour-1", expr=f"kvm_domain_balloon_available_bytes{about}", unit=Unit.BYTES),
         Watch(what="tour-1 holds on the host", expr=f"kvm_domain_memory_rss_bytes{about}", unit=Unit.BYTES),
     )
     half_bytes = guest.spec.memory_mib // 2 * 2**20
@@ -92,30 +90,30 @@ def _ksm(stage: Stage, guests: Sequence[Guest]) -> None:
     with stage.step(
         "the same file in three guests",
         f"Each guest has a file of {FILE_MIB} MiB in its tmpfs, equal in all. Nobody looks for equal pages yet, so the "
-        "host holds it three times. tour-private says <nosharepages/>.",
+        "host holds it three times. tour-private says `<nosharepages/>`.",
         watch=(USED, SHARING),
     ):
         for guest in guests:
             _fill(guest)
 
     with stage.step(
-        "run = 1, at the kernel's pace",
+        "KSM at the kernel's pace (run = 1)",
         "ksmd wakes up, looks at pages_to_scan = 100 pages, sleeps for sleep_millisecs = 20, and so on.",
         "echo 1 > /sys/kernel/mm/ksm/run",
         watch=(SCANNED, KSMD),
-        over_seconds=_RATE_SECONDS,
+        over_seconds=RATE_SECONDS,
     ):
         stage.rule("ksm-slow.yml")
         stage.wait_for("kvm_ksm_run == 1", "KSM is on")
 
     merged = FILE_MIB * 256 * 0.95  # a page of it is equal in both guests; some are always on their way
     with stage.step(
-        "run = 1, faster",
+        "KSM faster (run = 1)",
         "5000 pages and 10 ms: the same work is done sooner, at the price of CPU time of the host. What the two guests "
         "have in common is merged; tour-private stays out of it.",
         "echo 5000 > /sys/kernel/mm/ksm/pages_to_scan; echo 10 > /sys/kernel/mm/ksm/sleep_millisecs",
         watch=(SCANNED, KSMD, USED, SHARING, SAVED, UNSHARED, VOLATILE, MERGED, PRIVATE_MERGED, WHY_NOT),
-        over_seconds=_RATE_SECONDS,
+        over_seconds=RATE_SECONDS,
     ):
         stage.rule("ksm-fast.yml")
         stage.wait_for(f"kvm_ksm_pages_sharing > {merged}", "the file is merged")
@@ -124,7 +122,7 @@ def _ksm(stage: Stage, guests: Sequence[Guest]) -> None:
 
     states = (USED, SHARING, SAVED)
     with stage.step(
-        "run = 0",
+        "KSM stopped (run = 0)",
         "ksmd stops. What is merged stays merged, until someone writes to it.",
         "echo 0 > /sys/kernel/mm/ksm/run",
         watch=states,
@@ -133,7 +131,7 @@ def _ksm(stage: Stage, guests: Sequence[Guest]) -> None:
         stage.wait_for("kvm_ksm_run == 0", "KSM is off")
 
     with stage.step(
-        "run = 2",
+        "KSM undone (run = 2)",
         "ksmd stops, and each page comes apart: the host needs again what it had saved. On a host that lives on its "
         "savings that is how it runs out of memory, so the actuator looks first whether there is room.",
         "echo 2 > /sys/kernel/mm/ksm/run",
@@ -145,7 +143,7 @@ def _ksm(stage: Stage, guests: Sequence[Guest]) -> None:
         stage.wait_for("kvm_ksm_run == 2 and kvm_ksm_pages_sharing == 0", "all is unmerged")
         grown_bytes = stage.number(USED.expr) - used_bytes
         doing.remarks.append(
-            f"What pages_sharing x page size had said:  {saved_bytes / 2**20:.0f} MiB; "
+            f"What pages_sharing x page size had said: {saved_bytes / 2**20:.0f} MiB; "
             f"the host uses {grown_bytes / 2**20:.0f} MiB more."
         )
     stage.stop()

@@ -10,7 +10,6 @@ from .story import Chapter, Row, Story, Unit
 _WIDTH, _LABEL, _BAR, _LINE = 1000, 360, 420, 15
 _ROW, _GAP = 2 * _LINE + 8, 14
 _BEFORE, _AFTER = "#a0a8b5", "#2f6fb0"
-_BAR_UNITS = (Unit.BYTES, Unit.RATIO, Unit.RATE, Unit.COUNT)
 
 
 def svg(story: Story) -> str:
@@ -48,7 +47,7 @@ def _chapter(chapter: Chapter, top: int) -> tuple[list[str], int]:
 
 
 def _has_bars(row: Row) -> bool:
-    return row.watch.unit in _BAR_UNITS and not isinstance(row.before, str) and not isinstance(row.after, str)
+    return row.watch.drawn and row.watch.unit is not Unit.WORD
 
 
 def _pair(row: Row, top: int) -> Iterator[str]:

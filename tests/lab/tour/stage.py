@@ -27,6 +27,10 @@ from .story import Row, Step, Unit, Value, Watch
 
 RULES = Path(__file__).with_name("rules")
 POLICY = RULES / "policy.yml"
+RATE_SECONDS = 4.0
+RATE_WINDOW = "6s"
+"""How long a step looks for a rate, and the window for it: a little more, so that `rate` has both of them."""
+
 _COLUMNS = 100
 _WINDOW_SECONDS = 60.0
 _PATIENCE_SECONDS = 60.0

@@ -30,6 +30,8 @@ class Watch:
     unit: Unit
     label: str = ""
     """Of a word: the label that has it. Several series give several words."""
+    drawn: bool = True
+    """Whether the picture has it, too, if it is a number."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,7 +23,7 @@ _PROFILE = f"[main]\nsummary=For hosts of KVM guests\n[sysctl]\nvm.dirty_ratio={
 _WATCH = (
     Watch(what="active profile", expr="kvm_tuned_profile_info", unit=Unit.WORD, label="active"),
     Watch(what="vm.dirty_ratio, percent", expr='kvm_sysctl_value{name="vm.dirty_ratio"}', unit=Unit.COUNT),
-    Watch(what="the host is as the profile says", expr="kvm_tuned_profile_verified", unit=Unit.COUNT),
+    Watch(what="the host is as the profile says", expr="kvm_tuned_profile_verified", unit=Unit.COUNT, drawn=False),
 )
 
 

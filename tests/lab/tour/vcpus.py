@@ -9,10 +9,8 @@ from actuator.promql.labels import get
 from tests.lab.guests import Guest
 from tests.lab.lab import Lab
 
-from .stage import Stage
+from .stage import RATE_SECONDS, RATE_WINDOW, Stage
 from .story import Chapter, Unit, Watch
-
-_RATE_SECONDS = 4.0
 
 
 def show(stage: Stage, lab: Lab, pair: Sequence[Guest]) -> Chapter:
@@ -42,7 +40,7 @@ def _pin(stage: Stage, lab: Lab, pair: Sequence[Guest]) -> None:
         "ps -eLo pid,tid,psr,comm | grep 'CPU 0/'",
         "virsh vcpupin tour-1 0 0; virsh vcpupin tour-2 0 0",
         watch=watch,
-        over_seconds=_RATE_SECONDS,
+        over_seconds=RATE_SECONDS,
     ):
         _show_threads(stage)
         for guest in pair:
@@ -55,7 +53,7 @@ def _pin(stage: Stage, lab: Lab, pair: Sequence[Guest]) -> None:
         "Two rules pin tour-1 to CPU 1 and tour-2 to CPU 0: neither takes from the other any more.",
         "virsh vcpupin tour-1 0 1; virsh vcpupin tour-2 0 0",
         watch=watch,
-        over_seconds=_RATE_SECONDS,
+        over_seconds=RATE_SECONDS,
     ):
         stage.rule("vcpus.yml")
         _wait_for(stage, {pair[0].name: "1", pair[1].name: "0"})
@@ -70,9 +68,9 @@ def _watch(guest: str) -> tuple[Watch, ...]:
     return (
         Watch(what=f"{guest} may run on CPUs", expr=f"kvm_domain_vcpu_affinity_info{about}", unit=Unit.WORD,
               label="effective"),
-        Watch(what=f"{guest} waits for a CPU", expr=f"rate(kvm_domain_vcpu_delay_seconds_total{about}[10s])",
+        Watch(what=f"{guest} waits for a CPU", expr=f"rate(kvm_domain_vcpu_delay_seconds_total{about}[{RATE_WINDOW}])",
               unit=Unit.RATIO),
-        Watch(what=f"{guest} runs", expr=f"rate(kvm_domain_vcpu_cpu_seconds_total{about}[10s])", unit=Unit.RATIO),
+        Watch(what=f"{guest} runs", expr=f"rate(kvm_domain_vcpu_cpu_seconds_total{about}[{RATE_WINDOW}])", unit=Unit.RATIO),
     )  # fmt: skip
 
 
