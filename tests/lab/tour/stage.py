@@ -35,6 +35,9 @@ _COLUMNS = 100
 _WINDOW_SECONDS = 60.0
 _PATIENCE_SECONDS = 60.0
 
+# Ctrl-C at the terminal is for the tour, which ends its programs in their order.
+_APART = ("/usr/bin/setsid",)
+
 Say = Callable[[str], None]
 
 
@@ -47,6 +50,11 @@ def quietly_running(directory: Path, uri: str) -> Iterator[Programs]:
     finally:
         with redirect_stdout(io.StringIO()):
             programs.stop()
+
+
+def exporter(programs: Programs, *flags: str | Path) -> Program:
+    """One that is ready."""
+    return programs.exporter(*flags, prefix=_APART)
 
 
 class Eye:
@@ -178,7 +186,15 @@ class Stage:
         self._say(f"    rule: {(RULES / file).relative_to(REPOSITORY)}")
         self._doing.rule = file
         self._actuator = self.programs.actuator(
-            self.exporter, RULES / file, "--apply", "--policy", POLICY, *self._flags, *flags, interval="500ms"
+            self.exporter,
+            RULES / file,
+            "--apply",
+            "--policy",
+            POLICY,
+            *self._flags,
+            *flags,
+            interval="500ms",
+            prefix=_APART,
         )
 
     def stop(self) -> None:

@@ -10,7 +10,7 @@ from tests.lab.lab import Lab
 from tests.lab.specs import GuestSpec
 
 from . import devices, hugepages, memory, tuned, vcpus
-from .stage import Say, Stage, quietly_running
+from .stage import Say, Stage, exporter, quietly_running
 from .story import Chapter, Story
 
 PAIR = [GuestSpec(name=f"tour-{number}", memory_mib=512) for number in (1, 2)]
@@ -30,7 +30,7 @@ def _on_guests(lab: Lab, directory: Path, say: Say) -> tuple[Chapter, ...]:
     say("\nstarting three guests")
     *pair, private = guests = lab.boot(*PAIR, memory.PRIVATE)
     with quietly_running(_made(directory / "programs"), lab.uri) as started:
-        stage = Stage(started, started.exporter("--libvirt.stats-interval", "1s"), say)
+        stage = Stage(started, exporter(started, "--libvirt.stats-interval", "1s"), say)
         say("\n4.3 memory: balloon and KSM")
         chapters = [memory.show(stage, pair, private)]
         lab.destroy(private.name)

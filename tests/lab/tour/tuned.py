@@ -11,7 +11,7 @@ from pathlib import Path
 from tests.lab import hoststate
 from tests.lab.programs import Program, Programs
 
-from .stage import Say, Stage, quietly_running
+from .stage import Say, Stage, exporter, quietly_running
 from .story import Chapter, Step, Unit, Watch
 from .tunedhost import TunedHost, tuned_host
 
@@ -90,7 +90,7 @@ def _steps(stage: Stage, host: TunedHost) -> tuple[Step, ...]:
 
 def _fresh(started: Programs, host: TunedHost) -> Program:
     """An exporter that has looked at tuned just now: it does so when it starts, and then every half minute."""
-    return started.exporter("--path.rootfs", host.root)
+    return exporter(started, "--path.rootfs", host.root)
 
 
 def _tuned_adm(host: TunedHost, command: str) -> str:
