@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from kvmhost.dbus import Bus, BusError, system_bus
+from kvmhost.tuned import profile
 from tests.lab import packages
 from tests.lab.errors import LabError
 from tests.lab.lab import CACHE
@@ -50,7 +52,7 @@ def tuned_host(scratch: Path) -> Iterator[TunedHost]:
     try:
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
         deadline = time.monotonic() + _PATIENCE_SECONDS
-        while not (made := children.read_text().split()) or not _is_made(int(made[0])):
+        while not (made := children.read_text().split()) or not _answers(TunedHost(int(made[0]))):
             if time.monotonic() > deadline or process.poll() is not None:
                 raise LabError(f"the host with tuned did not come up:\n{log.read_text()[-2000:]}")
             time.sleep(0.1)
@@ -59,5 +61,15 @@ def tuned_host(scratch: Path) -> Iterator[TunedHost]:
         process.communicate(timeout=_PATIENCE_SECONDS)  # closes its standard input, on which it ends
 
 
-def _is_made(init: int) -> bool:
-    return Path(f"/proc/{init}/root/etc/tuned/lab").exists()
+def _answers(host: TunedHost) -> bool:
+    """Whether it is made, and tuned is up."""
+    if not (host.root / "etc/tuned/lab").exists():
+        return False
+    bus = Bus(system_bus({}, host.root))
+    try:
+        profile(bus)
+    except BusError:
+        return False
+    finally:
+        bus.close()
+    return True
