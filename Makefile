@@ -1,6 +1,6 @@
 # Every target sets itself up first (scripts/setup), so each works in a fresh clone.
 .DEFAULT_GOAL := help
-.PHONY: help run test test-lab test-package lab lab-down lab-guest lab-short bench-exporter bench-promql bench-placement bench-actuator bench-policies check golden wheel deb dashboards pictures docs clean
+.PHONY: help run test test-lab test-package lab lab-down lab-guest lab-short tour bench-exporter bench-promql bench-placement bench-actuator bench-policies check golden wheel deb dashboards pictures docs clean
 
 python := .venv/bin/python
 LAB_GUESTS ?= 2
@@ -39,6 +39,11 @@ lab-guest: ## have a guest do something, as in: make lab-guest G=1 C="fill 100"
 lab-short: ## as root: keep the host short of memory until Ctrl-C, so that the rules have something to do
 	@scripts/setup
 	@$(python) -m tests.lab short
+
+tour: ## as root: walk through the classic steps of tuning KVM on real guests, with numbers; TOUR="--help" tells the options
+	@[ "$$(id -u)" = 0 ] || { echo "make tour needs root, for a libvirtd and guests of its own" >&2; exit 1; }
+	@scripts/setup lab
+	@$(python) -m tests.lab.tour $(TOUR)
 
 bench-exporter: ## as root: measure the exporter's cost next to its peers; BENCH="--help" tells the options
 	@scripts/setup lab

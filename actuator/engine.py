@@ -104,13 +104,17 @@ class Engine:
         self.rules = rules
         self.policy = policy
 
+    def settle(self, now: float) -> None:
+        """Read back what was written and was still on its way (unix seconds), as each tick does first."""
+        if self._writer is not None:
+            for decision in self._writer.settle(now):
+                self._observer.decided(decision)
+
     def tick(self, now: float) -> None:
         """Do all that is due at `now` (unix seconds)."""
         scrape = self._source.scrape(now)
         self._observer.scraped(scrape, now)
-        if self._writer is not None:
-            for decision in self._writer.settle(now):
-                self._observer.decided(decision)
+        self.settle(now)
         unresponsive = self._writer.unresponsive(now) if self._writer else {}
         view = View(self._query if scrape.ok else None, self._knobs, self.policy, now, unresponsive)
         groups = {key: group for key, group in _known_by(self.rules).items() if self._is_due(key, group, now)}

@@ -145,6 +145,29 @@ def test_on_stop_keep_keeps_it_for_the_next_boot(host: Host) -> None:
     assert drop_in.read_text().endswith("vm.swappiness = 11\n")
 
 
+POOL = """
+groups:
+  - name: g
+    rules:
+      - tune: pool
+        because: "It is a test."
+        when: kvm_ksm_run == 0
+        set: {hugepages.pool: 'kvm_hugepages_node_nr{node="0",size="2MiB"} + 1'}
+        persist: true
+"""
+
+
+def test_on_stop_keep_keeps_for_the_next_boot_what_no_tick_has_read_back(host: Host) -> None:
+    host.rules.write_text(POOL)
+    ledger = host.directory / "state/ledger.jsonl"
+    actuator = host.actuator(host.exporter(), "--apply", "--on-stop", "keep", "--interval", "1h")
+    actuator.wait_for("written +pool: node 0/size 2MiB hugepages.pool")
+    assert '"outcome"' not in ledger.read_text()
+    assert actuator.end(signal.SIGTERM) == 0
+    assert '"outcome"' in ledger.read_text()
+    assert list((host.root / "etc").glob("*.d/90-kvmtune.conf"))
+
+
 def test_restore_removes_what_nothing_owns(host: Host) -> None:
     """As after an /etc that could not be written."""
     (host.directory / "state").mkdir()

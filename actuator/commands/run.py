@@ -31,7 +31,7 @@ from actuator.console.history import Event, History
 from actuator.data.store import Store
 from actuator.engine import Engine
 from actuator.knobs import Libvirt
-from actuator.ledger.ledger import Ledger
+from actuator.ledger.ledger import Ledger, LedgerError
 from actuator.metrics import Metrics
 from actuator.protection import lock_memory, spare_from_oom_killer
 from actuator.reporter import Reporter
@@ -205,6 +205,10 @@ def _run(options: argparse.Namespace, rules: RuleSet, limits: Policy, ledger: Le
                 status = OK
                 if ledger and options.on_stop == "restore":
                     status = put_back(on_host, ledger, history, lambda: manager.extend(_RESTORE_STEP_SECONDS))
+                elif ledger:
+                    # The next boot sets only what was read back. What went wrong, the next start reads back.
+                    with contextlib.suppress(LedgerError):
+                        engine.settle(clock())
                 board.stopped(clock())
     return status
 
