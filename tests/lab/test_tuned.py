@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import logging
 import signal
-import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -20,40 +18,16 @@ from kvmhost.tuned import Profile, Tuned, profile
 from tests.host import unprivileged
 from tests.programs import wait_until
 
-from . import packages
-from .lab import CACHE
 from .programs import Program, Programs
+from .tunedhost import TunedHost, tuned_host
 
-_SCRIPT = Path(__file__).with_name("tuned-host")
 PROFILE = Profile(active="lab", mode="manual")
 UNANSWERED = Tuned(up=False, profile=PROFILE, check=None, ksm_masked=False)
 EXPIRE = Path("/proc/sys/vm/dirty_expire_centisecs")
 
 
-@dataclass(frozen=True)
-class Host:
-    """A host that has tuned, in namespaces of its own."""
-
-    init: int
-    """Its first process."""
-    bus: str
-    """Address of its message bus that every user can get to."""
-
-    @property
-    def root(self) -> Path:
-        return Path(f"/proc/{self.init}/root")
-
-    def run(self, *command: str) -> None:
-        """Run a command on it to its end."""
-        enter = ("nsenter", "--target", str(self.init), "--mount", "--pid", "--")
-        subprocess.run((*enter, *command), check=True, capture_output=True, timeout=30)
-
-    def signal(self, name: str, program: str) -> None:
-        self.run("kill", f"-{name}", (self.root / f"run/{program}.pid").read_text().strip())
-
-
 @contextmanager
-def reading(host: Host) -> Iterator[TuningReader]:
+def reading(host: TunedHost) -> Iterator[TuningReader]:
     """A reader that looks when it is told to, and lets tuned verify its profile each time."""
     bus = Bus(system_bus({}, host.root))
     try:
@@ -69,35 +43,18 @@ def look(reader: TuningReader) -> Tuned:
 
 
 @pytest.fixture(scope="module")
-def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
-    scratch = tmp_path_factory.mktemp("tuned")
-    bus = f"unix:abstract={scratch}"
-    unpacked = [packages.unpacked(name, CACHE / "packages") for name in packages.missing("tuned", "dbus-daemon")]
-    unshare = ("unshare", "--pid", "--fork", "--mount", "--mount-proc", "--kill-child")
-    log = scratch.with_suffix(".log")
-    with log.open("w") as out:
-        process = subprocess.Popen(
-            (*unshare, _SCRIPT, scratch, bus, *unpacked), stdin=subprocess.PIPE, stdout=out, stderr=out
-        )
-    try:
-        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-        wait_until(lambda: bool(children.read_text()), "the namespaces are made")
-        host = Host(int(children.read_text()), bus)
-        wait_until((host.root / "etc/tuned/lab").exists, f"the host is made; see {log}")
-        with reading(host) as reader:
-            wait_until(lambda: look(reader).up, f"tuned answers; see {log}")
+def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TunedHost]:
+    with tuned_host(tmp_path_factory.mktemp("tuned")) as host:
         yield host
-    finally:
-        process.communicate(timeout=30)
 
 
 @pytest.fixture
-def reader(host: Host) -> Iterator[TuningReader]:
+def reader(host: TunedHost) -> Iterator[TuningReader]:
     with reading(host) as reader:
         yield reader
 
 
-def test_what_tuned_says(host: Host, reader: TuningReader) -> None:
+def test_what_tuned_says(host: TunedHost, reader: TuningReader) -> None:
     tuned = look(reader)
     assert (tuned.up, tuned.profile, tuned.ksm_masked) == (True, PROFILE, False)
     assert tuned.check
@@ -112,10 +69,10 @@ def test_a_setting_that_someone_changed(reader: TuningReader) -> None:
     assert look(reader).check.verified is False
 
 
-def test_ksm_that_a_profile_has_masked(host: Host, reader: TuningReader) -> None:
-    host.run("bash", "-c", ". /usr/lib/tuned/functions; disable_ksm || true")
+def test_ksm_that_a_profile_has_masked(host: TunedHost, reader: TuningReader) -> None:
+    host.output("bash", "-c", ". /usr/lib/tuned/functions; disable_ksm || true")
     assert look(reader).ksm_masked
-    host.run("rm", "/var/lib/tuned/ksm-masked")
+    host.output("rm", "/var/lib/tuned/ksm-masked")
     assert not look(reader).ksm_masked
 
 
@@ -124,7 +81,7 @@ def test_ksm_that_a_profile_has_masked(host: Host, reader: TuningReader) -> None
     [("tuned", "com.redhat.tuned did not answer profile_mode within 5 s"), ("bus", "it does not answer")],
 )
 def test_a_program_that_hangs_delays_nobody_for_long(
-    host: Host, reader: TuningReader, program: str, complaint: str, caplog: pytest.LogCaptureFixture
+    host: TunedHost, reader: TuningReader, program: str, complaint: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     host.signal("STOP", program)
     try:
@@ -137,7 +94,9 @@ def test_a_program_that_hangs_delays_nobody_for_long(
     assert look(reader).up
 
 
-def test_tuned_ends_and_is_started_again(host: Host, reader: TuningReader, caplog: pytest.LogCaptureFixture) -> None:
+def test_tuned_ends_and_is_started_again(
+    host: TunedHost, reader: TuningReader, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.INFO)
     assert look(reader).up
     host.signal("KILL", "tuned")
@@ -153,14 +112,14 @@ def test_tuned_ends_and_is_started_again(host: Host, reader: TuningReader, caplo
     ]
 
 
-def test_without_polkit_tuned_tells_root_only(host: Host) -> None:
+def test_without_polkit_tuned_tells_root_only(host: TunedHost) -> None:
     bus = Bus(host.bus)
     with unprivileged(), pytest.raises(BusError, match="Unauthorized; run as root, or install polkit"):
         profile(bus)
     bus.close()
 
 
-def test_the_exporter_shows_it(host: Host, tmp_path: Path) -> None:
+def test_the_exporter_shows_it(host: TunedHost, tmp_path: Path) -> None:
     flags = ("--web.listen-address=127.0.0.1:0", f"--path.rootfs={host.root}", "--libvirt.uri=test:///default")
     program = Program(tmp_path / "exporter.log", "kvmtune-exporter", *flags)
     try:
@@ -183,7 +142,7 @@ FASTER = """
 """
 
 
-def test_a_rule_has_it_switch_and_stopping_has_it_switch_back(host: Host, kvmtune_alone: Programs) -> None:
+def test_a_rule_has_it_switch_and_stopping_has_it_switch_back(host: TunedHost, kvmtune_alone: Programs) -> None:
     before = int(EXPIRE.read_text())
     profile_of = host.root / "etc/tuned/active_profile"
     directory = host.root / "etc/tuned/lab-faster"
@@ -198,7 +157,9 @@ def test_a_rule_has_it_switch_and_stopping_has_it_switch_back(host: Host, kvmtun
     assert (int(EXPIRE.read_text()), profile_of.read_text()) == (before, "lab\n")
 
 
-def test_a_profile_that_there_is_not_is_refused_with_those_that_there_are(host: Host, kvmtune_alone: Programs) -> None:
+def test_a_profile_that_there_is_not_is_refused_with_those_that_there_are(
+    host: TunedHost, kvmtune_alone: Programs
+) -> None:
     actuator = kvmtune_alone.acting(FASTER.replace("lab-faster", "fastest"), "--path.rootfs", host.root)
     actuator.wait_for(r"refused +writeback: .*this host does not have fastest, only auto, off, .*\blab\b.*virtual-host")
 

@@ -63,14 +63,11 @@ def mutants(tune: Tune) -> Iterator[tuple[str, Tune]]:
 
 
 def with_rule(rules: RuleSet, tune: Tune) -> RuleSet:
-    """Of the other groups the records only."""
-    groups = (
-        replace(group, rules=tuple(tune if rule.name == tune.name else rule for rule in group.rules))
-        if tune.name in {rule.name for rule in group.rules}
-        else replace(group, rules=group.records)
-        for group in rules.groups
-    )
-    return RuleSet(tuple(groups))
+    """The rule's own group, and the records of `host`, which all use."""
+    own = next(group for group in rules.groups if tune.name in {rule.name for rule in group.rules})
+    changed = tuple(tune if rule.name == tune.name else rule for rule in own.rules)
+    shared = (replace(group, rules=group.records) for group in rules.groups if group.name == "host" and group != own)
+    return RuleSet((*shared, replace(own, rules=changed)))
 
 
 MUTANTS = [

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from tests.lab import hoststate
 from tests.lab.programs import Program, Programs
+from tests.lab.tunedhost import TunedHost, tuned_host
 
 from .stage import Say, Stage, exporter, quietly_running
 from .story import Chapter, Step, Unit, Watch
-from .tunedhost import TunedHost, tuned_host
 
 DIRTY_RATIO = Path("/proc/sys/vm/dirty_ratio")
 FOUND, WANTED = 30, 20
