@@ -154,13 +154,14 @@ class Host:
 
     @property
     def demand(self) -> Column:
-        """What the programs of each guest want now, killed or not."""
-        return np.asarray(self.workload.demand[self.second])
+        """What the programs of each guest want now; those of a guest that has killed some start again."""
+        is_down = self.restarts_at > self.second
+        return np.asarray(np.where(is_down, _RESTART_RATIO, 1.0) * self.workload.demand[self.second])
 
     @property
     def shortfall(self) -> Column:
         """What each guest's programs and hot cache want beyond the memory that the balloon leaves them."""
-        return np.clip(self.demand + self.workload.guests.hot - self._memory(), 0.0, None)
+        return np.asarray(np.clip(self.demand + self.workload.guests.hot - self._memory(), 0.0, None))
 
     @property
     def could_grow(self) -> Column:
@@ -198,8 +199,7 @@ class Host:
 
     def _run_programs(self) -> None:
         guests = self.workload.guests
-        is_down = self.restarts_at > self.second
-        demand = np.where(is_down, _RESTART_RATIO * self.demand, self.demand)
+        demand = self.demand
         has = self.held + self.swapped
         freed = np.clip(has - demand, 0.0, None)
         part = np.divide(self.swapped, has, out=np.zeros_like(has), where=has > 0)
@@ -224,7 +224,7 @@ class Host:
 
     def _restart(self, which: Flags) -> None:
         self.restarts_at = np.where(which, self.second + _RESTART_SECONDS, self.restarts_at)
-        self.held = np.where(which, np.minimum(self.held, _RESTART_RATIO * self.demand), self.held)
+        self.held = np.where(which, np.minimum(self.held, self.demand), self.held)
         self.swapped = np.where(which, 0.0, self.swapped)
 
     def _fill_caches(self) -> None:

@@ -13,7 +13,7 @@ from actuator.decision import Decision
 from actuator.rules.policy import Policy
 from actuator.rules.ruleset import RuleSet
 from benchmarks.policies.balloon_engine import Actuator
-from benchmarks.policies.balloon_model import Host, Workload
+from benchmarks.policies.balloon_model import Flags, Host, Workload
 
 TICK_SECONDS = 5
 RESERVE_RATIO = 0.05
@@ -31,7 +31,8 @@ class Score:
     its reserve. `step_mean`, `step_worst`: seconds from a step of demand until the guest has what it wants.
     `swap`: GiB that guests wrote to swap. `kills`: programs in guests and whole guests, for lack of memory.
     `turns`: all writes that turn a guest around. `host_swap`: GiB that the host wrote to swap. `tick_ms`: of the engine.
-    `react_first`, `react_done`: seconds from a loss of the host's own memory to the first write, and to the reserve.
+    `first_write`: seconds from a step that a guest has no room for to the first write that gives it some, in the mean, and
+    `host_first_write` from a loss of memory of the host to the first that takes some; -1 if there is none of either.
     """
 
     reversals: int
@@ -46,6 +47,8 @@ class Score:
     writes: int
     host_swap: float
     tick_ms: float
+    first_write: float = -1.0
+    host_first_write: float = -1.0
 
 
 @dataclass
@@ -54,6 +57,7 @@ class Trace:
 
     actual: list[NDArray[np.float64]] = field(default_factory=list)
     shortfall: list[NDArray[np.float64]] = field(default_factory=list)
+    down: list[Flags] = field(default_factory=list)
     available: list[float] = field(default_factory=list)
     writes: list[tuple[int, str, int]] = field(default_factory=list)
     """Second, guest, and 1 for more or -1 for less."""
@@ -80,6 +84,7 @@ def run(workload: Workload, rules: RuleSet, policy: Policy, *, tick_seconds: int
             free_short += _short_while_free(host)
             trace.actual.append(host.actual.copy())
             trace.shortfall.append(host.shortfall)
+            trace.down.append(host.restarts_at > host.second)
             trace.available.append(host.available)
     waits = [_wait(workload, trace, start, guest) for start, guest in workload.steps]
     reversals, turns = _reversals(trace.writes, workload)
@@ -96,6 +101,8 @@ def run(workload: Workload, rules: RuleSet, policy: Policy, *, tick_seconds: int
         writes=len(trace.writes),
         host_swap=host.host_swap_out / 1024,
         tick_ms=1000 * fmean(actuator.tick_seconds),
+        first_write=_mean_delay(_step_delays(workload, trace)),
+        host_first_write=_mean_delay(_host_delays(workload, trace)),
     )
     return Run(score, trace)
 
@@ -131,5 +138,28 @@ def _reversals(writes: Sequence[tuple[int, str, int]], workload: Workload) -> tu
 def _wait(workload: Workload, trace: Trace, start: int, guest: int) -> float:
     """Seconds from a step until the guest lacks nothing; to the end if it does for ever."""
     short = np.array([row[guest] for row in trace.shortfall[start:]])
-    met = np.flatnonzero(short <= _MET_MIB)
+    is_down = np.array([row[guest] for row in trace.down[start:]])
+    met = np.flatnonzero((short <= _MET_MIB) & ~is_down)
     return float(met[0]) if len(met) else float(len(short))
+
+
+def _step_delays(workload: Workload, trace: Trace) -> list[float]:
+    """Seconds from each step that left a guest short to the first write that made its memory more."""
+    delays = []
+    for start, guest in workload.steps:
+        if trace.shortfall[start][guest] > _MET_MIB:
+            name = f"guest-{guest}"
+            later = [at for at, who, direction in trace.writes if at >= start and who == name and direction > 0]
+            delays += [float(later[0] - start)] if later else []
+    return delays
+
+
+def _host_delays(workload: Workload, trace: Trace) -> list[float]:
+    """Seconds from each loss of a twentieth of the host's memory in one second to the first write that takes some."""
+    losses = np.flatnonzero(np.diff(workload.own) > RESERVE_RATIO * workload.total) + 1
+    later = [[at for at, _, direction in trace.writes if at >= loss and direction < 0] for loss in losses.tolist()]
+    return [float(found[0] - loss) for found, loss in zip(later, losses.tolist(), strict=True) if found]
+
+
+def _mean_delay(delays: Sequence[float]) -> float:
+    return fmean(delays) if delays else -1.0

@@ -118,7 +118,9 @@ def _steps(draft: _Draft) -> None:
     for guest in range(draft.count):
         if draft.random.random() < 0.5:
             start = int(draft.random.integers(400, draft.seconds - 300))
-            draft.change(guest, start, start + int(draft.random.integers(120, 600)), float(draft.random.uniform(1.5, 3)))
+            draft.change(
+                guest, start, start + int(draft.random.integers(120, 600)), float(draft.random.uniform(1.5, 3))
+            )
 
 
 def _ramps(draft: _Draft) -> None:
@@ -220,3 +222,12 @@ def make(kind: str, guests: int, seed: int, seconds: int = 1500) -> Workload:
     draft = _Draft(np.random.default_rng((seed, guests, list(KINDS).index(kind))), guests, seconds)
     KINDS[kind](draft)
     return draft.done(f"{kind}, {guests} guests")
+
+
+def drawn(kind: str) -> Workload:
+    """What the pictures show: of eight guests the first takes a step, or a burst, and nothing else changes."""
+    draft = _Draft(np.random.default_rng(5), 8, 900, peak=0.82, cache=0.6)
+    draft.maximum[0], draft.base[0] = 8192, 2400
+    end = {"step": 900, "burst": 460}[kind]
+    draft.change(0, 400, end, 2.4)
+    return draft.done(f"a {kind}")
