@@ -1,9 +1,9 @@
 """A host whose guests have balloons: who holds which memory, second by second (pure).
 
-All sizes are MiB and all times seconds. Guests are columns of arrays, so that a host may have hundreds. A guest's memory
-is its kernel's, its programs', its page cache's, or free; what does not fit goes to its swap, and when that is full, it
-kills a program. QEMU holds what the guest has ever touched, less what the balloon took since. What the host has not in
-memory, it swaps; when that is full, it kills the largest guest.
+All sizes are MiB and all times seconds. Guests are columns of arrays, so that a host may have hundreds. A guest's
+memory is its kernel's, its programs', its page cache's, or free; what does not fit goes to its swap, and when that is
+full, it kills a program. QEMU holds what the guest has ever touched, less what the balloon took since. What the host
+has not in memory, it swaps; when that is full, it kills the largest guest.
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ class Host:
     @property
     def rss(self) -> Column:
         """What each QEMU process holds; what the host has swapped out of them is not taken off."""
-        return self.touched + QEMU_MIB
+        return np.asarray(self.touched + QEMU_MIB)
 
     @property
     def own(self) -> float:
@@ -178,8 +178,9 @@ class Host:
         guests = self.workload.guests
         phase = np.arange(len(guests)) % guests.period
         is_mute = self.workload.mute[self.second]
+        self._see()
         self._tell((np.mod(self.second, guests.period) == phase) & ~is_mute)
-        self._seen.take(self._told, self._told.time + guests.lag <= self.time)
+        self._see()
 
     def _kernel(self) -> Column:
         return KERNEL_MIB + KERNEL_RATIO * self.workload.guests.maximum
@@ -251,6 +252,9 @@ class Host:
         stalls = min(max((_STALL_RATIO * total - self.available) / (_STALL_RATIO * total), 0.0), 1.0)
         self.some_seconds += 0.5 * stalls
         self.full_seconds += 0.25 * stalls**2
+
+    def _see(self) -> None:
+        self._seen.take(self._told, self._told.time + self.workload.guests.lag <= self.time)
 
     def _tell(self, which: Flags) -> None:
         memory = self._memory()

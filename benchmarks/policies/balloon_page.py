@@ -58,39 +58,46 @@ CONSTANT = ("constant", "tight")
 _INTRODUCTION = f"""\
 # Balloon policies side by side
 
-[The autopilot's rules](../autopilot-balloon.md) and those of four peers ([rules/peers](../../rules/peers), with the policy
-[wide.yml](../../rules/peers/policy/wide.yml)), each alone on the same hosts. The engine and the balloon knob are those of
-`kvmtune-actuator run`, at a tick of 5 s; the host and its guests are a model. The rules were tuned on other seeds than those
-below. This page is written by
+[The autopilot's rules](../autopilot-balloon.md) and those of four peers ([rules/peers](../../rules/peers), with the
+policy [wide.yml](../../rules/peers/policy/wide.yml)), each alone on the same hosts. The engine and the balloon knob are
+those of `kvmtune-actuator run`, at a tick of 5 s; the host and its guests are a model. The rules were tuned on other
+seeds than those below. This page is written by
 
 ```sh
 python -m benchmarks.policies.balloon --write
 ```
 
 {{facts}}
-**Reversals**: writes that turn a guest around while no demand has changed since two minutes before its last one. **Short
-while free**: GiB seconds that guests lacked while the host had them available beyond a reserve of {RESERVE_RATIO:.0%}.
-**Below reserve**: seconds in which less than that was available. **Step met**: from a step of demand until its guest has
-what it wants; to the end of the run if never. **Kills**: programs or guests that a kernel killed for lack of memory.
+**Reversals**: writes that turn a guest around while no demand has changed since two minutes before its last one.
+**Short while free**: GiB seconds that guests lacked while the host had them available beyond a reserve of
+{RESERVE_RATIO:.0%}. A host that is below its reserve has nothing to give, and so this says nothing against its policy:
+read it with the next ones. **Below reserve**: seconds in which less than that was available. **Step met**: from a step
+of demand until its guest has what it wants; to the end of the run if never. **Kills**: programs or guests that a kernel
+killed for lack of memory.
 """
 _METHOD = """\
 ## The model
 
-[balloon_model.py](../../benchmarks/policies/balloon_model.py), a second at a time. A guest has programs that want memory
-(at most 500 MiB a second, or 120 from swap), a page cache that fills what is left, of which a part is read all the time (it
-counts as wanted), a kernel, and swap. A balloon takes free memory and cache, then makes the guest swap; 600 MiB a second, or
-4 to 25 with a slow driver. The driver reports every 5 to 15 seconds, and what it reports is seen later. QEMU holds what was
-ever touched. What the host lacks, it swaps, its stall times (PSI) rise, and when its swap of a tenth is full it kills.
+[balloon_model.py](../../benchmarks/policies/balloon_model.py), a second at a time. A guest has programs that want
+memory (at most 500 MiB a second, or 120 from swap), a page cache that fills what is left, of which a part is read all
+the time (it counts as wanted), a kernel, and swap. A balloon takes free memory and cache, then makes the guest swap;
+600 MiB a second, or 4 to 25 with a slow driver. The driver reports every 5 to 15 seconds, and what it reports is seen
+later. QEMU holds what was ever touched. What the host lacks, it swaps, its stall times (PSI) rise, and when its swap of
+a tenth is full it kills.
 
-[balloon_workloads.py](../../benchmarks/policies/balloon_workloads.py) makes the workloads from seeds; at their peak, guests
-and host need 55 to 90 % of the host (110 % in *shortage*), and all maxima together are 1.3 to 2 times the host:
+[balloon_workloads.py](../../benchmarks/policies/balloon_workloads.py) makes the workloads from seeds; at their peak,
+guests and host need 55 to 90 % of the host (110 % in *shortage*):
 
 | kind | what happens |
 | --- | --- |
 | constant, tight | nothing but noise of 1 % and caches that fill; at 55 to 70 %, and at 80 to 88 % of the host |
-| steps, ramps, bursts | half of the guests take a step of 1.5 to 3 for minutes; rise by 1.3 to 2.5; burst again and again by 1.5 to 4 |
+| steps | half of the guests take a step of 1.5 to 3 for minutes |
+| ramps | half of the guests rise by 1.3 to 2.5 within minutes |
+| bursts | guests burst again and again by 1.5 to 4, for 20 to 120 s |
 | together | a third of the guests step in the same second, twice |
-| slow, silent, lag | steps, and 40 % slow drivers; a fifth never moves, and a fifth hangs for a while; reports 8 to 28 s old |
+| slow | steps, and 40 % slow drivers |
+| silent | steps; a fifth of the drivers never moves, and a fifth hangs for a while |
+| lag | steps, and reports that are up to 28 s old |
 | cache | steps, and large page caches, of which much is hot |
 | pressure | the host itself takes 6 to 15 % of its memory, and gives it back |
 | shortage | for some minutes guests want a tenth more than there is |
@@ -98,6 +105,21 @@ and host need 55 to 90 % of the host (110 % in *shortage*), and all maxima toget
 
 What it leaves out: NUMA, hugepages, KSM, free page reporting, what it costs a guest to lose cold cache, and that guests
 share a disk.
+"""
+_KINDS_TITLE = """\
+## Each kind of workload
+
+The autopilot, and in brackets the best peer of that number: not always the same one.
+"""
+_WORSE_TITLE = """\
+## Where a peer is better
+
+Every run in which a number of the autopilot is worse than that of the best peer.
+"""
+_REACTIONS_TITLE = """\
+## From pressure to the first write
+
+Mean seconds from a change to the first write that answers it, and until a step is met; MOM's rules look every 15 s.
 """
 
 
@@ -108,15 +130,14 @@ def markdown(facts: Mapping[str, str], done: Sequence[Measured]) -> str:
         "## Goals\n",
         table(("goal", "measured", ""), ((goal.text, goal.measured, verdict(goal)) for goal in goals(done))),
         "## All workloads together\n\nSums, but of steps the mean and the worst.\n",
-        table(("policy", *(f"{one.title}:" for one in METRICS), "writes:", "tick, ms:"), map(_sum(done), RULES)),
+        table(("policy", *(f"{one.title}:" for one in METRICS), "writes:", "tick, ms:"), _sums(done)),
         "![A guest takes a step](balloon-step.svg)\n",
         "![A guest bursts for a minute](balloon-burst.svg)\n",
-        "## Each kind of workload\n\nThe autopilot, and in brackets the best peer of that number: not always the same one.\n",
+        _KINDS_TITLE,
         table(("workload", "runs:", *(f"{one.title}:" for one in METRICS)), _kinds(done)),
-        "## Where a peer is better\n\nEvery run in which a number of the autopilot is worse than that of the best peer.\n",
+        _WORSE_TITLE,
         table(("workload", "seed:", "what", "autopilot:", "best peer:", "which"), _worse(done)),
-        "## From pressure to the first write\n\nSeconds from a change to the first write that answers it, and until it is met; "
-        "MOM's rules look every 15 s.\n",
+        _REACTIONS_TITLE,
         table(
             ("policy", "step of a guest: first write:", "met:", "loss of the host's: first write:"), _reactions(done)
         ),
@@ -150,14 +171,11 @@ def _zero(text: str, value: float, unit: str) -> Goal:
     return Goal(text=text, measured=f"{value:.1f}{unit}" if unit else f"{value:g}", met=value < 0.05)
 
 
-def _sum(done: Sequence[Measured]):  # type: ignore[no-untyped-def] # a row of a table
-    def row(policy: str) -> tuple[str, ...]:
+def _sums(done: Sequence[Measured]) -> Iterator[tuple[str, ...]]:
+    for policy in RULES:
         scores = [one.score for one in done if one.policy == policy]
         cells = [metric.text(_total(metric, scores)) for metric in METRICS]
-        tick = fmean(score.tick_ms for score in scores) if scores else 0.0
-        return (policy, *cells, str(sum(score.writes for score in scores)), f"{tick:.0f}")
-
-    return row
+        yield (policy, *cells, str(sum(score.writes for score in scores)), _mean(score.tick_ms for score in scores))
 
 
 def _total(metric: Metric, scores: Sequence[Score]) -> float:
@@ -204,8 +222,7 @@ def _worse(done: Sequence[Measured]) -> Iterator[tuple[str, ...]]:
 def _reactions(done: Sequence[Measured]) -> Iterator[tuple[str, ...]]:
     for policy in RULES:
         scores = [one.score for one in done if one.policy == policy]
-        columns = ([score.first_write for score in scores if score.step_worst],)
-        first = [value for value in columns[0] if value >= 0]
+        first = [score.first_write for score in scores if score.first_write >= 0]
         pressure = [one.score.host_first_write for one in done if one.policy == policy and one.kind == "pressure"]
         host = [value for value in pressure if value >= 0]
         met = [score.step_mean for score in scores if score.step_worst]

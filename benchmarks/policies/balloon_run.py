@@ -26,12 +26,12 @@ _START = 1_800_000_000.0
 class Score:
     """What a policy did on a workload; less is better, but for `writes` and what is there to explain the others.
 
-    `reversals`: writes that turn a guest around while nothing changes. `shortfall_free`: GiB seconds that guests lacked
-    while the host had them beyond its reserve, `shortfall` all of them. `below`: seconds in which the host had less than
-    its reserve. `step_mean`, `step_worst`: seconds from a step of demand until the guest has what it wants.
-    `swap`: GiB that guests wrote to swap. `kills`: programs in guests and whole guests, for lack of memory.
-    `turns`: all writes that turn a guest around. `host_swap`: GiB that the host wrote to swap. `tick_ms`: of the engine.
-    `first_write`: seconds from a step that a guest has no room for to the first write that gives it some, in the mean, and
+    `reversals`: writes that turn a guest around while nothing changes. `shortfall_free`: GiB seconds that guests
+    lacked while the host had them beyond its reserve, `shortfall` all of them. `below`: seconds in which the host had
+    less than its reserve. `step_mean`, `step_worst`: seconds from a step of demand until the guest has what it wants.
+    `swap`: GiB that guests wrote to swap. `kills`: programs in guests and whole guests, for lack of memory. `turns`:
+    all writes that turn a guest around. `host_swap`: GiB that the host wrote to swap. `tick_ms`: of the engine.
+    `first_write`: mean seconds from a step that a guest has no room for to the first write that gives it some, and
     `host_first_write` from a loss of memory of the host to the first that takes some; -1 if there is none of either.
     """
 

@@ -22,7 +22,8 @@ class _Draft:
     """A workload in the making. `steps` and `changes` are seconds.
 
     `peak`: of the host's memory, what it and its guests need at the most; `own`: what it needs itself. Of a guest's
-    maximum, `cache` is what it reads from disks in the mean, and of its demand, `hot` what of that it reads all the time.
+    maximum, `cache` is what it reads from disks in the mean, and of its demand, `hot` what of that it reads all the
+    time.
     """
 
     random: Generator

@@ -68,8 +68,10 @@ def _panel(panel: Panel, top: float) -> list[str]:
         parts.append(f'<path d="M{_LEFT} {at:.1f}H{right}" stroke="#ddd"/>')
         parts.append(f'<text x="{_LEFT - 6}" y="{at + 4:.1f}" text-anchor="end">{mark * step:g}</text>')
     step = _round_step((last - first) / 6)
-    for mark in range(int(first / step) + bool(first % step), int(last / step) + 1):
-        parts.append(f'<text x="{x(mark * step):.1f}" y="{low + 16}" text-anchor="middle">{mark * step:g} s</text>')
+    marks = range(int(first / step) + bool(first % step), int(last / step) + 1)
+    parts += [
+        f'<text x="{x(mark * step):.1f}" y="{low + 16}" text-anchor="middle">{mark * step:g} s</text>' for mark in marks
+    ]
     for number, line in enumerate(panel.lines):
         points = " ".join(f"{x(time):.1f},{y(value):.1f}" for time, value in zip(line.times, line.values, strict=True))
         dash = ' stroke-dasharray="5 4"' if line.is_dashed else ""
