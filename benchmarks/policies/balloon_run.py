@@ -87,7 +87,7 @@ def run(workload: Workload, rules: RuleSet, policy: Policy, *, tick_seconds: int
             trace.down.append(host.restarts_at > host.second)
             trace.available.append(host.available)
     waits = [_wait(workload, trace, start, guest) for start, guest in workload.steps]
-    reversals, turns = _reversals(trace.writes, workload)
+    reversals, turns = _reversals(trace, workload)
     score = Score(
         reversals=reversals,
         shortfall_free=free_short / 1024,
@@ -121,16 +121,20 @@ def _short_while_free(host: Host) -> float:
     return min(float(host.could_grow[follows].sum()), spare)
 
 
-def _reversals(writes: Sequence[tuple[int, str, int]], workload: Workload) -> tuple[int, int]:
-    """Writes against the guest's last one: with nothing changing since before that, and all."""
-    changing = np.cumsum(~workload.is_constant)
+def _reversals(trace: Trace, workload: Workload) -> tuple[int, int]:
+    """Writes against the guest's last one: with nothing changing since before that, and all.
+
+    A program that is killed and starts again is a change, too.
+    """
+    is_constant = workload.is_constant[:-1] & ~np.array(trace.down).any(axis=1)
+    changing = np.cumsum(~is_constant)
     last: dict[str, tuple[int, int]] = {}
     constant = turns = 0
-    for second, guest, direction in writes:
+    for second, guest, direction in trace.writes:
         before, was = last.get(guest, (second, direction))
         if was != direction:
             turns += 1
-            constant += bool(workload.is_constant[before] and changing[before] == changing[second])
+            constant += bool(is_constant[before] and changing[before] == changing[second])
         last[guest] = (second, direction)
     return constant, turns
 
