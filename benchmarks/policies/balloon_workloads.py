@@ -175,7 +175,7 @@ def _cache(draft: _Draft) -> None:
 
 def _pressure(draft: _Draft) -> None:
     """Something else on the host takes memory, and gives it back."""
-    for start in range(450, draft.seconds - 200, 500):
+    for start in range(452, draft.seconds - 200, 500):  # between two ticks
         end = start + int(draft.random.integers(150, 350))
         draft.host_extra[start:end] = draft.random.uniform(0.06, 0.15)
         draft.changes |= {start, end}
