@@ -24,7 +24,7 @@ from benchmarks.policies.balloon_run import Run, Score, run
 DOCS = Path(__file__).parents[2] / "docs/benchmarks"
 PAGE = DOCS / "balloon.md"
 _SEEDS = (101, 102)
-"""Not those that the rules were tuned on, which are below 100."""
+"""Not those that the rules were tuned on, but for what the page tells."""
 _LARGE = (("mix", 500), ("steps", 60), ("bursts", 60), ("mix", 60))
 
 Job = tuple[str, str, int, int, int]
