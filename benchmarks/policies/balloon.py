@@ -46,7 +46,7 @@ def measured(job: Job) -> Measured:
     name, kind, guests, seed, seconds = job
     workload = balloon_workloads.make(kind, guests, seed, seconds)
     source = RULES[name]
-    score = run(workload, config.load(list(source.files)), policy.load(source.policy)).score
+    score = run(workload, config.loads(source.rules), policy.load(source.policy)).score
     return Measured(name, kind, guests, seed, score)
 
 
@@ -54,8 +54,7 @@ def drawn(kind: str) -> dict[str, Run]:
     """Every policy on what is drawn."""
     workload = balloon_workloads.drawn(kind)
     return {
-        name: run(workload, config.load(list(source.files)), policy.load(source.policy))
-        for name, source in RULES.items()
+        name: run(workload, config.loads(source.rules), policy.load(source.policy)) for name, source in RULES.items()
     }
 
 

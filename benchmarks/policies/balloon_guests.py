@@ -102,7 +102,7 @@ class Round:
             programs = stack.enter_context(running(directory, self._lab.uri))
             pool = stack.enter_context(ThreadPoolExecutor(GUESTS))
             rules = directory / "rules.yml"
-            rules.write_text("\n".join(faster(path.read_text()) for path in source.files))
+            rules.write_text(faster(source.rules))
             policy = re.sub(r"writes_per_minute: \d+", "writes_per_minute: 600", source.policy.read_text())
             (directory / "policy.yml").write_text(policy)
             exporter = programs.exporter("--libvirt.stats-interval", "1s")

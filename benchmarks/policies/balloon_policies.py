@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.policies import quick
+
 _TOP = Path(__file__).parents[2]
 _WIDE = _TOP / "rules/peers/policy/wide.yml"
 _OWN = _TOP / "actuator/rules/policy.yml"
@@ -15,17 +17,21 @@ AUTOPILOT = "autopilot"
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Files with rules, and the one with the policy that they run under."""
+    """Rules as text, and the file with the policy that they run under."""
 
-    files: tuple[Path, ...]
+    rules: str
     policy: Path
 
 
+def _peer(name: str) -> Source:
+    return Source((_TOP / f"rules/peers/{name}.yml").read_text(), _WIDE)
+
+
 RULES: Mapping[str, Source] = {
-    AUTOPILOT: Source((_TOP / "rules/autopilot/balloon.yml",), _OWN),
-    "MOM": Source((_TOP / "rules/peers/mom-balloon.yml",), _WIDE),
-    "Proxmox": Source((_TOP / "rules/peers/proxmox-balloon.yml",), _WIDE),
-    "qmemman": Source((_TOP / "rules/peers/qmemman.yml",), _WIDE),
-    "squeezed": Source((_TOP / "rules/peers/squeezed.yml",), _WIDE),
+    AUTOPILOT: Source(quick.rules(quick.RULES.read_text(), 1, "balloon"), _OWN),
+    "MOM": _peer("mom-balloon"),
+    "Proxmox": _peer("proxmox-balloon"),
+    "qmemman": _peer("qmemman"),
+    "squeezed": _peer("squeezed"),
 }
 PEERS = tuple(name for name in RULES if name != AUTOPILOT)

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from actuator.rules import config, policy
+from actuator.rules import policy
 from benchmarks.policies import balloon_workloads
 from benchmarks.policies.balloon_engine import Actuator
 from benchmarks.policies.balloon_model import Host, Workload
 from benchmarks.policies.balloon_run import RESERVE_RATIO, run
+from tests.scenarios.closedloop import autopilot
 
-RULES = config.load([Path(__file__).parents[2] / "rules/autopilot/balloon.yml"])
+RULES = autopilot("host", "balloon")
 POLICY = policy.load()
 SECONDS = 900
 START = 1_800_000_000.0

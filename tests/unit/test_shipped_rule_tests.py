@@ -41,9 +41,10 @@ def mutants(tune: Tune) -> Iterator[tuple[str, Tune]]:
     for key in ("for_seconds", "every_seconds"):
         seconds = getattr(tune, key)
         if seconds:
-            if seconds > 5:  # a tick
-                yield f"{key} less", replace(tune, **{key: seconds - 5})
-            yield f"{key} more", replace(tune, **{key: seconds + 5})
+            little = max(5, 0.1 * seconds)  # a tick of the test
+            if seconds > little:
+                yield f"{key} less", replace(tune, **{key: seconds - little})
+            yield f"{key} more", replace(tune, **{key: seconds + little})
     yield from ((f"when {expr.text}", replace(tune, when=expr)) for expr in scaled(tune.when, THRESHOLD, 0.9, 1.1))
     if tune.until:
         yield "no until", replace(tune, until=None)
@@ -85,6 +86,7 @@ def test_they_notice_a_rule_that_is_another(name: str, mutant: Tune) -> None:
 
 
 def _has(file: TestFile, name: str) -> bool:
-    """Whether it has the rule, and is about the rule's group: `autopilot-ksm.test.yml` of `ksm`, and so on."""
-    group = next((group.name for group in file.rules.groups if name in {rule.name for rule in group.rules}), None)
-    return group is not None and file.path.name.removesuffix(".test.yml").endswith(group)
+    """Whether it has the rule, and its name that of the rule's group: `autopilot-ksm.test.yml` of `ksm`, and so on."""
+    return any(
+        name == rule.name and group.name in file.path.name for group in file.rules.groups for rule in group.rules
+    )
