@@ -31,11 +31,12 @@ from kvmhost.units import duration_seconds, format_seconds
 from tests.lab import hoststate
 from tests.lab.errors import LabError
 from tests.lab.guests import Guest
-from tests.lab.lab import TEST_DIRECTORY, Lab
+from tests.lab.lab import REPOSITORY, TEST_DIRECTORY, Lab
 from tests.lab.programs import running
 from tests.lab.smallhost import small_host
 from tests.lab.specs import GuestSpec
 
+PAGE = REPOSITORY / "docs/benchmarks/balloon-guests.md"
 MIB = 2**20
 GUESTS, GUEST_MIB = 4, 768
 FASTER = 5
@@ -200,6 +201,7 @@ def _base(guest: Guest) -> float:
 def main() -> int:
     """Print a table."""
     options = _parser().parse_args()
+    started, load = time.time(), circumstances.load()
     signal.signal(signal.SIGTERM, lambda received, _: sys.exit(128 + received))
     names = [name for name in RULES if name in options.policies.split(",")]
     found: dict[str, list[Seen]] = {}
@@ -209,12 +211,46 @@ def main() -> int:
     except LabError as error:
         print(f"balloon_guests: {error}", file=sys.stderr)
         return 1
-    facts = circumstances.machine(f"; {GUESTS} emulated guests of {GUEST_MIB} MiB, {options.room} MiB for them")
-    print(table(("", ""), facts.items()))
-    print(table(_HEAD, (_row(name, seen) for name, seen in found.items())))
+    facts = circumstances.machine(f"; {GUESTS} emulated guests of {GUEST_MIB} MiB, {options.room} MiB for them") | {
+        "run": f"{time.strftime('%Y-%m-%d %H:%M', time.gmtime(started))} UTC, "
+        f"{(time.time() - started) / 60:.0f} minutes",
+        "load average": f"{load} before, {circumstances.load()} after",
+    }
+    sections = (
+        _INTRODUCTION.format(command=circumstances.command("bench-policies", "balloon_guests")),
+        table(("", ""), facts.items()),
+        table(_HEAD, (_row(name, seen) for name, seen in found.items())),
+        _METHOD.format(seconds=options.seconds, phase=_PHASE_SECONDS, faster=FASTER, reserve=RESERVE_RATIO),
+    )
+    page = "\n".join(sections)
+    print(page)
+    if options.write:
+        PAGE.write_text(page)
     return 0
 
 
+_INTRODUCTION = """\
+# Balloon policies on real guests
+
+The policies of [balloon.md](balloon.md), each alone, in turns, on four real guests of a host that is too small for all
+of them at once. This page is written by
+
+```sh
+{command}
+```
+"""
+_METHOD = """\
+## How it is measured
+
+- **A run** takes {seconds:g} seconds in phases of {phase:g}; in every other one the demand stays as it was. What a
+  guest's programs hold is a file in its memory, which grows by commands of the host, and waits for memory when there is
+  none.
+- **All times of the rules are divided by {faster}**, of all policies, and the demand changes as much more often.
+- **Short** is what guests lack of what their programs want; **while free** counts only while the host had more than its
+  reserve of {reserve:.0%}. **Reversals** are turns of a balloon's target at constant demand, **turns** all of them.
+  **Step met** is from a step of demand until the guest has it.
+- The exporter and the actuator are the real ones, on a real libvirtd; the host is made small by hugepages.
+"""
 _HEAD = (
     "policy", "rounds:", "reversals:", "turns:", "short while free, GiB s:", "short, GiB s:", "below reserve:",
     "step met, median:", "worst:", "not met:",
@@ -241,6 +277,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--room", type=count, default=2200, metavar="MIB", help="that the host has left (2200)")
     parser.add_argument("--seed", type=int, default=1, help="of the demand in the first round (1)")
     parser.add_argument("--policies", default=",".join(RULES), help=f"some of {', '.join(RULES)} (default: all)")
+    parser.add_argument("--write", action="store_true", help=f"write {PAGE.relative_to(REPOSITORY)}, too")
     return parser
 
 
