@@ -116,11 +116,15 @@ class _Reader:
         tree = self._tree
         if tree.root is None:
             return None
-        top = tree.fields(tree.root, "the test file", ("rule_files", "tests"), ("evaluation_interval", "policy"))
+        top = tree.fields(
+            tree.root, "the test file", ("rule_files", "tests"), ("evaluation_interval", "groups", "policy")
+        )
         interval = tree.scalar(top.get("evaluation_interval"), "'evaluation_interval'", _positive_seconds)
         self._interval = interval or DEFAULT_INTERVAL_SECONDS
         names = [tree.scalar(node, "a rule file", str) for node in tree.items(top.get("rule_files"), "'rule_files'")]
         self._rules = self._load_rules([name for name in names if name])
+        if "groups" in top:
+            self._rules = self._chosen(top["groups"])
         name = tree.scalar(top.get("policy"), "'policy'", str)
         if name is not None:
             self._promises = self._load_policy(name)
@@ -134,6 +138,12 @@ class _Reader:
         except InvalidConfig as error:
             self._others += error.problems
             return RuleSet(())
+
+    def _chosen(self, node: Node) -> RuleSet:
+        """The groups that are named, of all rule files."""
+        group = one_of(tuple(group.name for group in self._rules.groups))
+        names = {self._tree.scalar(item, "a group", group) for item in self._tree.items(node, "'groups'")}
+        return RuleSet(tuple(group for group in self._rules.groups if group.name in names))
 
     def _load_policy(self, name: str) -> Policy:
         try:

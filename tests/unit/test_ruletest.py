@@ -160,6 +160,13 @@ def test_a_directory_without_tests_has_untested_rules(directory: Path, capsys: p
     assert "untested rules (no test makes them act): faster, slower\n" in capsys.readouterr().out
 
 
+def test_a_test_may_be_of_some_groups_only(directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (directory / "rules.yml").write_text(RULES + "  - name: other\n    rules: [{record: a, expr: kvm_x}]\n")
+    (directory / "rules.test.yml").write_text(f"groups: [other]\n{TESTS}      - {{at: 5s, decisions: none}}")
+    assert main(["test", str(directory / "rules.test.yml")]) == 0
+    assert "rules: 0)" in capsys.readouterr().out
+
+
 def test_tests_may_be_in_a_directory_of_their_own(directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (directory / "tests").mkdir()
     test = f"{TESTS}      - {{at: 5s, decisions: none}}".replace("rules.yml", "../rules.yml")
@@ -179,6 +186,7 @@ HEAD = "rule_files: [rules.yml]\ntests:\n  - name: n\n    input_series: [{series
         ("rule_files: [none.yml]\ntests: []", "cannot be read"),
         ("rule_files: []\ntests: []\nintervall: 5s", "3:1: unknown key 'intervall' in the test file"),
         ("rule_files: []\ntests: []\nevaluation_interval: 0s", "3:22: 'evaluation_interval': '0s' is no time at all"),
+        ("rule_files: [rules.yml]\ntests: []\ngroups: [hst]", "3:10: a group: unknown 'hst' (known: g)"),
         ("rule_files: []\ntests: []\npolicy: none.yml", "none.yml:1:1: cannot be read"),
         ("rule_files: []\ntests:\n  - {name: n}", "3:5: a test has no 'input_series'"),
         (HEAD + "    expect: []", "5:13: 'expect' expects nothing"),
