@@ -65,7 +65,7 @@ and 2, and two things after a look at others: what is untouched goes first in an
 below the reserve (*shortage*, 101). This page is written by
 
 ```sh
-python -m benchmarks.policies.balloon --write
+make bench-policies BENCH="balloon --write"
 ```
 
 {{facts}}
