@@ -174,7 +174,7 @@ groups:
         host.available = math.nan  # type: ignore[assignment]
         run.tick(3)
         assert run.faults["a"] == ("waits for data of kvm_memory_available_bytes",)
-        assert host.ksm("pages_to_scan") == 200
+        assert host.ksm("pages_to_scan") == 500
         host.available = 8192
         run.tick()
         assert host.ksm("pages_to_scan") == 100

@@ -63,7 +63,7 @@ def test_a_record_that_reads_itself_remembers_also_over_a_scrape_that_failed(hos
         host.is_up = False
         run.tick(3)
         host.is_up = True
-        assert [decision.after for decision in run.tick(2)] == [200, 400]
+        assert [decision.after for decision in run.tick(2)] == [300, 400]
 
 
 def test_the_knobs_of_a_set_are_written_in_their_order(host: Host) -> None:
