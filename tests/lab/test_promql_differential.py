@@ -19,7 +19,7 @@ from tests.promql.differential.server import Server
 from . import packages
 from .lab import CACHE
 
-QUERIES = 10_000
+QUERIES = 4_000
 SEED = os.environ.get("KVMTUNE_FUZZ_SEED") or "09b8b8c4"
 if SEED == "random":
     SEED = secrets.token_hex(4)
