@@ -148,8 +148,8 @@ _METHOD = """\
   in memory. CPU time is that of all threads.
 - **A reaction** is from the moment when MemAvailable changes to the write of `ksm.run`, with exporter and actuator as
   processes on a host of files, at {steps} random moments. The rule has no `for`.
-- **CPU and memory** are those of all processes of two actuators side by side, in a dry run at ticks of 5 s, over
-  {use.seconds:.0f} s, with {use.series} series of {use.guests} guests ({use.of}). The shipped rules have nothing to do
+- **CPU and memory** are those of all processes of the actuators, side by side, in a dry run at ticks of 5 s, over
+  {use.seconds:.0f} s, with {use.series} series of {use.guests} guests ({use.of}). The simple rules have nothing to do
   there, so that no knob is read; the others read the balloon and the vCPUs of each guest at each tick. A page that
   processes share counts for each, and for PSS by parts.
 """

@@ -120,15 +120,20 @@ def _awaited(root: Path, wanted: str, start: float) -> float:
 def use(count: int, seconds: float) -> list[Use]:
     """Actuators beside so many guests, in a dry run at ticks of five seconds.
 
-    One has the shipped rules, which have nothing to do there; the other also looks at all guests at each tick.
+    One has the simple rules, which have nothing to do there, one looks at all guests at each tick, too; one has the
+    autopilot.
     """
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         directory = Path(name)
         is_root = os.geteuid() == 0
         url, uri = stack.enter_context(_lab(directory, count) if is_root else _page(count))
         (directory / "busy.yml").write_text(BUSY_RULES)
-        rules: dict[str, list[Path]] = {"the shipped rules": [REPOSITORY / "rules"]}
-        rules["and two that look at each guest at each tick"] = [REPOSITORY / "rules", directory / "busy.yml"]
+        simple = REPOSITORY / "rules/simple"
+        rules = {
+            "rules/simple": [simple],
+            "and two that look at each guest at each tick": [simple, directory / "busy.yml"],
+            "the autopilot": [REPOSITORY / "rules"],
+        }
         actuators = []
         for number, paths in enumerate(rules.values()):
             log = directory / str(number)

@@ -28,7 +28,7 @@ def made() -> Dashboard:
                     "Lent to the hosts",
                     f"sum({LENT})",
                     says="Memory that balloons take from guests. Much of it while the hosts have memory to spare: give "
-                    "it back (rule balloon_return_spare).",
+                    "it back (rule balloon_share).",
                     empty=NO_BALLOON,
                     unit="bytes",
                 ),
@@ -42,7 +42,7 @@ def made() -> Dashboard:
                 number(
                     "Least usable in a guest",
                     f"min({USABLE.format('')})",
-                    says="Share of its memory that the tightest guest has left. Below 15 % the shipped rules deflate "
+                    says="Share of its memory that the tightest guest has left. Below 8 % the autopilot deflates "
                     "its balloon; below 5 % it swaps or kills soon.",
                     empty=NO_REPORT,
                     unit="percentunit",

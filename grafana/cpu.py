@@ -42,7 +42,7 @@ def made() -> Dashboard:
                     "Longest waiting vCPU",
                     f"max({DELAY})",
                     says="Share of time in which it could have run and did not (steal time in the guest). Above 20 % "
-                    "the shipped rules move it; else spread or migrate guests.",
+                    "the autopilot moves it; else spread or migrate guests.",
                     empty=NO_GUESTS,
                     unit="percentunit",
                     steps=above(0.05, 0.2),

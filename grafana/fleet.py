@@ -68,8 +68,8 @@ def made() -> Dashboard:
                 number(
                     "Least available memory",
                     f"min({AVAILABLE})",
-                    says="Of the host that has least, outside of hugepage pools. Below 20 % the shipped rules start "
-                    "KSM, below 15 % they shrink idle guests. Below 10 %: move guests away.",
+                    says="Of the host that has least, outside of hugepage pools. Below 15 % the autopilot swaps less, "
+                    "below 12 % it shrinks idle guests. Below 10 %: move guests away.",
                     empty=NO_EXPORTER,
                     unit="percentunit",
                     steps=below(0.1, 0.2),

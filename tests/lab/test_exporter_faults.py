@@ -33,7 +33,7 @@ FLAGS = ("--libvirt.max-age", f"{MAX_AGE_SECONDS:.0f}s", "--libvirt.stats-interv
 FRESH_SECONDS = 7.0
 RECOVERED_SECONDS = 10.0
 # To start 300, as for the figures in docs/exporter.md, takes two minutes.
-CROWD = int(os.environ.get("KVMTUNE_LAB_CROWD", "100"))
+CROWD = int(os.environ.get("KVMTUNE_LAB_CROWD", "60"))
 
 AGE = "kvm_domain_balloon_stats_age_seconds"
 CPU = "kvm_domain_process_cpu_seconds_total"
