@@ -17,7 +17,7 @@ _INTRODUCTION = """\
 # A tour of tuning a KVM host
 
 The classic steps, as a guide to KVM on RHEL 7 walks through them ({chapters}), here on real guests of the
-[lab](../README.md#see-it-act-on-guests-of-its-own). Each step says what is done and why, how an operator does it by
+[lab](../README.md). Each step says what is done and why, how an operator does it by
 hand, and which rule does it; the numbers before and after are kvmtune's own metrics. It needs root and 4 GiB of free
 memory, takes a few minutes, and puts everything back. KSM is one for the whole machine, and the tour undoes its
 merging: take a machine that runs no guests of yours. How things work, and what goes wrong: [concepts.md](concepts.md).
