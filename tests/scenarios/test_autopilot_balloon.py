@@ -7,7 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from actuator.promql.labels import make
 from actuator.rules import policy
+from actuator.simulated.simulation import Simulation
 from benchmarks.policies import balloon_workloads
 from benchmarks.policies.balloon_engine import Actuator
 from benchmarks.policies.balloon_model import Host, Workload
@@ -109,3 +111,14 @@ def test_of_many_guests_no_more_than_half_move_in_a_tick() -> None:
                 most = max(most, sum(one.outcome == "written" for one in decisions))
             host.pass_second()
     assert 8 < most <= 3 * 20
+
+
+def test_on_a_host_without_guests_the_rules_wait_for_some() -> None:
+    """And do not complain about their own arithmetic."""
+    host = ("total", "available", "hugetlb")
+    row = [(make({"__name__": f"kvm_memory_{name}_bytes"}), 16e9) for name in host]
+    with Simulation(RULES, POLICY) as simulation:
+        simulation.feed(START, row)
+        simulation.tick(START)
+        (fault,) = simulation.faults["balloon_give_now"]
+    assert fault.startswith("waits for data of ")
