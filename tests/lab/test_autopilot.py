@@ -18,8 +18,8 @@ from .programs import Program, Programs
 
 MIB = 2**20
 FASTER = 10
-HUNT, PATROL = 10, 200
-"""What ksm.sleep_millisecs is then."""
+PATROL = 200
+"""What ksm.sleep_millisecs is then: 500 pages a second, minutes for what a guest has."""
 
 
 @pytest.fixture
@@ -50,15 +50,12 @@ def test_what_guests_have_in_common_is_merged_at_once_and_then_there_is_peace(
     for guest in guests:
         guest.command("fill 60 same")
     with at_work(kvmtune, rules):
+        wait_until(lambda: saved_mib() > 60, "what is equal is merged", 60)
         wait_until(lambda: ksm("sleep_millisecs") == PATROL, "all was looked at twice", 60)
-        assert saved_mib() > 60
-        scanned = ksm("pages_scanned")
         for guest in guests:
             guest.command("fill 110 same")  # what there was, and as much more
-        wait_until(lambda: ksm("sleep_millisecs") == HUNT, "the new memory is hunted through")
+        wait_until(lambda: saved_mib() > 110, "the new memory is hunted through", 60)
         wait_until(lambda: ksm("sleep_millisecs") == PATROL, "all was looked at again", 60)
-        assert ksm("pages_scanned") > scanned
-        assert saved_mib() > 110
     assert ksm("run") == 0
     assert saved_mib() > 110
 
