@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from actuator.aftermath import Aftermath
 from actuator.apply import Writer
@@ -40,6 +40,7 @@ class Executor:
         """Each in order, at `now` (unix seconds); no two for one target."""
         held = held_back(list(self._moves(setpoints, view, policy, now)), policy.radius)
         settling = self._writer.settling if self._writer else frozenset()
+        groups: dict[tuple[str, str, frozenset[Target]], _Group] = {}
         wrote: set[str] = set()
         seen: set[tuple[str, str]] = set()
         for setpoint in setpoints:
@@ -52,16 +53,17 @@ class Executor:
             except Fault as fault:
                 self._refuse(setpoint, "unreadable", now, str(fault))
                 continue
+            planned = (setpoint.rule, setpoint.knob, setpoint.together)
+            if planned not in groups:
+                groups[planned] = self._group(setpoint, view, settling, now)
+            group = groups[planned]
             if live is None:
                 self._refuse(setpoint, "gone", now, "it is gone")
-            elif any((setpoint.knob, target) in settling for target in setpoint.together):
-                self.decide(setpoint, "waiting", now, detail="a write to its group is still settling")
-            elif (silent := _first_silent(setpoint, view)) is not None:
-                detail = f"{label(silent)} has not told its memory yet as it is now, and the plan goes by that"
-                self.decide(setpoint, "waiting", now, detail=detail)
+            elif group.waits_for:
+                self.decide(setpoint, "waiting", now, detail=group.waits_for)
             elif (held_by := held.get((setpoint.rule, setpoint.knob, setpoint.target))) is not None:
                 self.decide(setpoint, held_by.outcome, now, live.value, detail=held_by.detail, reason=held_by.reason)
-            elif self._contained(setpoint, live, policy, now):
+            elif self._contained(setpoint, live, group, policy, now):
                 wrote.add(setpoint.rule)
 
     def decide(
@@ -96,6 +98,7 @@ class Executor:
 
     def _moves(self, setpoints: Sequence[Setpoint], view: View, policy: Policy, now: float) -> Iterator[Move]:
         """What would be written to guests, if nothing but limits spoke against it."""
+        guests: dict[str, int] = {}  # by knob
         for setpoint in setpoints:
             if setpoint.undoes or "domain" not in dict(setpoint.target):
                 continue
@@ -106,8 +109,9 @@ class Executor:
             if (state := live.get(setpoint.target)) is not None:
                 verdict = self._judge(setpoint, state, policy, now)
                 if verdict.value is not None:
-                    guests = {dict(target)["domain"] for target in live}
-                    yield Move(setpoint, state.value, verdict.value, len(guests))
+                    if setpoint.knob not in guests:
+                        guests[setpoint.knob] = len({dict(target)["domain"] for target in live})
+                    yield Move(setpoint, state.value, verdict.value, guests[setpoint.knob])
 
     def _judge(self, setpoint: Setpoint, live: Live, policy: Policy, now: float) -> Verdict:
         return judge(
@@ -119,10 +123,10 @@ class Executor:
             now=now,
         )
 
-    def _contained(self, setpoint: Setpoint, live: Live, policy: Policy, now: float) -> bool:
+    def _contained(self, setpoint: Setpoint, live: Live, group: _Group, policy: Policy, now: float) -> bool:
         """What goes wrong with one setpoint in a way that nobody foresaw costs that setpoint only."""
         try:
-            return self._act(setpoint, live, policy, now)
+            return self._act(setpoint, live, group, policy, now)
         except LedgerError:
             raise
         except Exception as error:  # the intent is in the ledger if anything can have been written
@@ -131,7 +135,7 @@ class Executor:
             self.decide(setpoint, "failed", now, live.value, detail=trouble)
             return False
 
-    def _act(self, setpoint: Setpoint, live: Live, policy: Policy, now: float) -> bool:
+    def _act(self, setpoint: Setpoint, live: Live, group: _Group, policy: Policy, now: float) -> bool:
         """Write it if nothing speaks against that; True if it was written."""
         key: Key = (setpoint.knob, setpoint.target)
         acts = self._acts(setpoint)
@@ -141,7 +145,8 @@ class Executor:
         if obstacle is not None:
             self.decide(setpoint, obstacle.outcome, now, live.value, detail=obstacle.detail)
             return False
-        if setpoint.as_of <= self._last_write(setpoint, now):
+        writes = self._writes.get((*key, acts), ())
+        if setpoint.as_of <= max((group.last_write, *writes)):
             self.decide(setpoint, "waiting", now, live.value, detail="the data are older than the last write")
             return False
         verdict = self._judge(setpoint, live, policy, now)
@@ -156,7 +161,6 @@ class Executor:
             detail = "; ".join(note for note in (verdict.detail, self.paused) if note)
             self.decide(setpoint, "paused", now, live.value, verdict.value, detail)
             return False
-        writes = self._writes.get((*key, acts), ())
         self._writes[*key, acts] = (*(time for time in writes if now - time < BUDGET_SECONDS), now)
         outcome: Outcome = "would write"
         detail = verdict.detail
@@ -169,16 +173,31 @@ class Executor:
     def _acts(self, setpoint: Setpoint) -> bool:
         return self._writer is not None and setpoint.acts
 
-    def _last_write(self, setpoint: Setpoint, now: float) -> float:
-        """When its target was written last, or before this tick one that was planned with it."""
+    def _group(self, setpoint: Setpoint, view: View, settling: frozenset[Key], now: float) -> _Group:
+        """What holds for all that were planned with a setpoint. `settling`: at the begin of this tick."""
+        if not setpoint.together:
+            return _Group()
         acts = self._acts(setpoint)
-        own = self._writes.get((setpoint.knob, setpoint.target, acts), ())
-        others = (self._writes.get((setpoint.knob, target, acts), ()) for target in setpoint.together)
-        return max((*own, *(time for times in others for time in times if time < now)), default=-math.inf)
+        writes = (self._writes.get((setpoint.knob, target, acts), ()) for target in setpoint.together)
+        last_write = max((time for times in writes for time in times if time < now), default=-math.inf)
+        if any((setpoint.knob, target) in settling for target in setpoint.together):
+            return _Group(last_write, "a write to its group is still settling")
+        if (silent := _first_silent(setpoint, view)) is not None:
+            waits_for = f"{label(silent)} has not told its memory yet as it is now, and the plan goes by that"
+            return _Group(last_write, waits_for)
+        return _Group(last_write)
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """The targets of a plan: when one was written last before this tick (unix seconds), and what all wait for."""
+
+    last_write: float = -math.inf
+    waits_for: str = ""
 
 
 def _first_silent(setpoint: Setpoint, view: View) -> Target | None:
     """A target that was planned with it and follows, but of which the data are still those from before it moved."""
-    live = view.live(setpoint.knob) if setpoint.together else {}
+    live = view.live(setpoint.knob)
     states = ((target, live[target]) for target in sorted(setpoint.together) if target in live)
     return next((target for target, one in states if one.low_soon is not None and one.refusal is None), None)

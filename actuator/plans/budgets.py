@@ -12,7 +12,7 @@ from actuator.plans.plan import Wanted, select
 from actuator.promql.labels import drop_name
 from actuator.promql.types import Sample
 from actuator.rules.limits import Limits
-from actuator.rules.rule import Instance, agree
+from actuator.rules.rule import Agreeing, Instance, agree
 
 _MIB = 2**20
 
@@ -26,7 +26,7 @@ class Asked:
 
     budgets: Sequence[Sample]
     needs: Sequence[Sample]
-    given: Mapping[str, Sequence[Sample]]
+    given: Mapping[str, Agreeing]
     by: str
     weights: Mapping[Target, float] = field(default_factory=dict)
 
@@ -123,9 +123,9 @@ def _guest(target: Target, claim: _Claim, asked: Asked, live: Live, limits: Sequ
     )
 
 
-def _value(name: str, target: Target, samples: Sequence[Sample]) -> float:
+def _value(name: str, target: Target, samples: Agreeing) -> float:
     """What an expression gives for a guest: its own sample, or one that names no guest."""
-    mine = {sample.value for sample in samples if agree(target, sample.labels)}
+    mine = {sample.value for sample in samples.with_(target)}
     if len(mine) != 1:
         raise ValueError(f"it has {'more than one' if mine else 'no'} {name!r}")
     return _finite(name, mine.pop())

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from actuator.knobs import Live, Target, Value, label
-from actuator.promql.labels import Labels, get
-from actuator.promql.types import Sample
+from actuator.promql.labels import Labels
 from actuator.rules.limits import Limits
-from actuator.rules.rule import Instance, agree
+from actuator.rules.rule import Agreeing, Instance
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +54,7 @@ class Wanted:
     together: frozenset[Target] = frozenset()
 
 
-def numbers(
-    instance: Instance, samples: Sequence[Sample], keys: tuple[str, ...], live: Mapping[Target, Live]
-) -> Wanted:
+def numbers(instance: Instance, samples: Agreeing, keys: tuple[str, ...], live: Mapping[Target, Live]) -> Wanted:
     """Match the samples of a setpoint expression to the targets of one instance.
 
     A sample belongs to the instance when they agree on the labels that both have. Together their labels
@@ -66,7 +63,7 @@ def numbers(
     values: dict[Target, Value | float] = {}
     faults: dict[Target, str] = {}
     unselected: list[str] = []
-    mine = [sample for sample in samples if agree(instance.labels, sample.labels)]
+    mine = samples.with_(instance.labels)
     for sample in mine:
         targets = select((*instance.labels, *sample.labels), keys, live)
         if not targets:
@@ -80,22 +77,6 @@ def numbers(
         unselected.append("the setpoint has no value")
     good = {target: value for target, value in values.items() if target not in faults}
     return Wanted(good, tuple(dict.fromkeys([*faults.values(), *unselected])))
-
-
-def numbers_of_each(
-    instances: Sequence[Instance], samples: Sequence[Sample], keys: tuple[str, ...], live: Mapping[Target, Live]
-) -> list[tuple[Instance, Wanted]]:
-    """`numbers` of many instances: of hundreds of guests, each meets its own samples only."""
-    first = keys[0] if keys else ""
-    of: dict[str, list[Sample]] = {}
-    for sample in samples:
-        of.setdefault(get(sample.labels, first), []).append(sample)
-    found = []
-    for instance in instances:
-        mine = get(instance.labels, first)
-        some = [*of.get(mine, ()), *of.get("", ())] if mine else samples
-        found.append((instance, numbers(instance, some, keys, live)))
-    return found
 
 
 def literal(instance: Instance, value: Value, keys: tuple[str, ...], live: Mapping[Target, Live]) -> Wanted:

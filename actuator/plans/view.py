@@ -19,7 +19,7 @@ from actuator.promql.types import Sample
 from actuator.rules.fresh import refusal
 from actuator.rules.limits import Limits
 from actuator.rules.policy import Policy
-from actuator.rules.rule import Evidence, Instance
+from actuator.rules.rule import Agreeing, Evidence, Instance
 from actuator.rules.ruleset import Action, Allocate, Place, Tune
 from kvmhost import cpulist
 
@@ -114,7 +114,7 @@ class View:
         for action in tune.actions:
             try:
                 live = self.live(action.knob)
-                stale = self._stale(tune, live)
+                stale = self._stale(tune, action.knob, live)
                 # Who may not be written now must be planned for as one that stays.
                 out = {**stale, **{target: why for (knob, target), why in held.items() if knob == action.knob}}
                 live = {
@@ -182,11 +182,11 @@ class View:
     def _vcpus(self, live: Mapping[Target, Live]) -> Mapping[Target, tuple[Live, Pin]]:
         return {target: (state, self._policy.pin(target, state)) for target, state in live.items()}
 
-    def _stale(self, tune: Tune, targets: Iterable[Target]) -> Mapping[Target, str]:
+    def _stale(self, tune: Tune, knob: str, targets: Iterable[Target]) -> Mapping[Target, str]:
         """Those of which the data are older than `require_fresh` allows, and why that is so."""
         found: dict[Target, str] = {}
         for fresh in tune.fresh:
-            samples, as_of = self.samples(fresh.metric), self.as_of([fresh.metric])
+            samples, as_of = self._agreeing(fresh.metric, knob), self.as_of([fresh.metric])
             reasons = ((target, refusal(fresh, target, samples, as_of, self._now)) for target in targets)
             found |= {target: reason for target, reason in reasons if reason is not None}
         return found
@@ -210,7 +210,12 @@ class View:
             return self._allocated(tune, action, instances, live, keys)
         if isinstance(action.value, str):
             return [(instance, plan.literal(instance, action.value, keys, live)) for instance in instances]
-        return plan.numbers_of_each(instances, self.samples(action.value), keys, live)
+        samples = self._agreeing(action.value, action.knob)
+        return [(instance, plan.numbers(instance, samples, keys, live)) for instance in instances]
+
+    def _agreeing(self, expr: Expr, knob: str) -> Agreeing:
+        """What an expression gives, to be asked for the targets of a knob."""
+        return Agreeing(self.samples(expr), next(iter(self._knobs[knob].keys), ""))
 
     def _placed(
         self, tune: Tune, action: Place, instances: Sequence[Instance], live: Mapping[Target, Live]
@@ -243,7 +248,7 @@ class View:
         asked = budgets.Asked(
             budgets=self.samples(action.free),
             needs=self.samples(action.need),
-            given={name: self.samples(expr) for name, expr in given.items() if expr},
+            given={name: self._agreeing(expr, action.knob) for name, expr in given.items() if expr},
             by=action.by,
             weights={target: found for target, state in live.items() if (found := self._policy.shares(target, state))},
         )

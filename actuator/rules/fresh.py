@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from actuator.knobs import Target, label
-from actuator.promql.types import Sample
-from actuator.rules.rule import agree
+from actuator.rules.rule import Agreeing
 from actuator.rules.ruleset import Fresh
 from kvmhost.units import format_seconds
 
 
-def refusal(fresh: Fresh, target: Target, samples: Sequence[Sample], as_of: float, now: float) -> str | None:
+def refusal(fresh: Fresh, target: Target, samples: Agreeing, as_of: float, now: float) -> str | None:
     """Why a rule must not act on `target` now, or None. `samples`: what the metric read at `as_of` (unix seconds).
 
     All that agree with the target must be recent. None at all, or one that is not a number, is not.
     """
     name = fresh.metric.text
-    mine = [sample.value for sample in samples if agree(target, sample.labels)]
+    mine = [sample.value for sample in samples.with_(target)]
     if not mine:
         return f"there is no {name} of {label(target)}"
     ages = [now - value if fresh.is_timestamp else value + now - as_of for value in mine]

@@ -6,10 +6,10 @@ For each label set of the rule's `when` there is one instance. `when` starts it,
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from actuator.promql.labels import Labels, drop_name
+from actuator.promql.labels import Labels, drop_name, get
 from actuator.promql.types import Sample
 from actuator.rules.ruleset import Tune
 
@@ -87,6 +87,26 @@ def agree(left: Labels, right: Labels) -> bool:
     """Whether two label sets say the same of every label that both have."""
     other = dict(right)
     return all(other.get(name, value) == value for name, value in left)
+
+
+class Agreeing:
+    """Samples, to be asked which of them agree with a label set: of hundreds of guests, each meets its own only.
+
+    `label`: one that tells most of them apart, or "".
+    """
+
+    def __init__(self, samples: Iterable[Sample], label: str) -> None:
+        self._label = label
+        self._all = tuple(samples)
+        self._of: dict[str, list[Sample]] = {}
+        for sample in self._all:
+            self._of.setdefault(get(sample.labels, label), []).append(sample)
+
+    def with_(self, labels: Labels) -> Sequence[Sample]:
+        """Those that agree with `labels`."""
+        value = get(labels, self._label)
+        some = (*self._of.get(value, ()), *self._of.get("", ())) if value else self._all
+        return [sample for sample in some if agree(labels, sample.labels)]
 
 
 def _wait(instance: Instance, now: float) -> Instance:

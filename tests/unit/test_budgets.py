@@ -11,7 +11,7 @@ from actuator.plans.budgets import Asked, share_out
 from actuator.promql.labels import Labels, make
 from actuator.promql.types import Sample
 from actuator.rules.limits import Limits
-from actuator.rules.rule import Instance
+from actuator.rules.rule import Agreeing, Instance
 
 MIB = 2**20
 
@@ -48,7 +48,12 @@ def divided(
     unresponsive: Mapping[Target, str] | None = None,
 ) -> tuple[dict[str, int], list[str]]:
     wanted = share_out(
-        Asked(budgets=free, needs=needs, given=given or {}, by="range"),
+        Asked(
+            budgets=free,
+            needs=needs,
+            given={name: Agreeing(values, "domain") for name, values in (given or {}).items()},
+            by="range",
+        ),
         [Instance(labels=labels(text), pending_since=0, seen=0, value=1) for text in instances],
         ("domain",),
         guests,

@@ -7,6 +7,7 @@ import pytest
 from actuator import promql
 from actuator.promql.types import Sample
 from actuator.rules.fresh import refusal
+from actuator.rules.rule import Agreeing
 from actuator.rules.ruleset import Fresh
 
 NOW = 1_000_000.0
@@ -37,4 +38,4 @@ def of(domain: str, value: float) -> Sample:
     ],
 )
 def test_refusal(fresh: Fresh, samples: list[Sample], as_of: float, problem: str | None) -> None:
-    assert refusal(fresh, WEB, samples, as_of, NOW) == problem
+    assert refusal(fresh, WEB, Agreeing(samples, "domain"), as_of, NOW) == problem

@@ -5,10 +5,10 @@ import math
 import pytest
 
 from actuator.knobs import HOST, Live, Target
-from actuator.plans.plan import Setpoint, literal, numbers, numbers_of_each, select, settle_conflicts
+from actuator.plans.plan import Setpoint, literal, numbers, select, settle_conflicts
 from actuator.promql.labels import Labels
 from actuator.promql.types import Sample
-from actuator.rules.rule import Instance
+from actuator.rules.rule import Agreeing, Instance
 
 GUEST = ("domain",)
 VCPU = ("domain", "vcpu")
@@ -72,10 +72,10 @@ def test_setpoints_of_guests(
     of: Instance, samples: list[tuple[str | None, float]], values: dict[Target, float], fault: str | None
 ) -> None:
     results = [Sample((("domain", name),) if name else (), value) for name, value in samples]
-    wanted = numbers(of, results, GUEST, GUESTS)
+    wanted = numbers(of, Agreeing(results, "domain"), GUEST, GUESTS)
     assert wanted.values == values
     assert wanted.faults == ((fault,) if fault else ())
-    assert numbers_of_each([of], results, GUEST, GUESTS) == [(of, wanted)]
+    assert numbers(of, Agreeing(results, ""), GUEST, GUESTS) == wanted
 
 
 @pytest.mark.parametrize("domain", ["a", "b", "gone", None])
