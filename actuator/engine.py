@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import lru_cache, partial
 from typing import Protocol, TypeVar
 
 from actuator import rivals
@@ -22,6 +22,7 @@ from actuator.ledger.ledger import LedgerError
 from actuator.plans.plan import Setpoint, settle_conflicts
 from actuator.plans.view import Fault, View
 from actuator.promql import labels
+from actuator.promql.labels import Labels
 from actuator.rules.policy import Policy
 from actuator.rules.rule import UNKNOWN, State, acted, has_passed, step
 from actuator.rules.ruleset import Group, Record, RuleSet, Tune
@@ -213,8 +214,7 @@ class Engine:
         """Put the samples of a recording rule into `row`; returns what is wrong."""
         try:
             for sample in view.samples(rule.expr):
-                pairs = {**dict(sample.labels), labels.NAME: rule.name, **dict(rule.labels)}
-                row[self._store.series(labels.make(pairs), frame)] = sample.value
+                row[self._store.series(_recorded(sample.labels, rule.name, rule.labels), frame)] = sample.value
         except (Fault, StoreFullError) as fault:
             return (str(fault),)
         return ()
@@ -223,6 +223,12 @@ class Engine:
         in_force = {(key, rule.name) for key, group in _known_by(self.rules).items() for rule in group.records}
         for gone in self._frames.keys() - in_force:
             self._store.append_row(self._frames.pop(gone), {}, now)
+
+
+@lru_cache(1 << 16)
+def _recorded(of: Labels, name: str, more: Labels) -> Labels:
+    """The labels of what a recording rule makes of a sample: the same each time."""
+    return labels.make({**dict(of), labels.NAME: name, **dict(more)})
 
 
 def _known_by(rules: RuleSet) -> dict[GroupKey, Group]:
