@@ -244,12 +244,12 @@ class BalloonTarget(Knob):
         return min(sizes) - self.quantum <= int(live) <= max(sizes) + self.quantum
 
 
-def _set_stats_period(conn: Any, uuid: str, seconds: int) -> None:
+def set_stats_period(conn: Any, uuid: str, seconds: int) -> None:
     free_domain(conn, uuid).setMemoryStatsPeriod(seconds, AFFECT_LIVE)
 
 
 class BalloonStatsPeriod(Knob):
-    """Without statistics (0, which no rule can set) `balloon.target` is refused. The exporter may set it, too."""
+    """Without statistics (0, which no rule can set) `balloon.target` is refused."""
 
     name = "balloon.stats_period"
     unit = Unit.SECONDS
@@ -289,7 +289,7 @@ class BalloonStatsPeriod(Knob):
     def write(self, target: Target, value: Value) -> None:
         """Set it for the running guest; the next start has what is configured."""
         try:
-            self._libvirt.change(_set_stats_period, self._uuids[target], int(value))
+            self._libvirt.change(set_stats_period, self._uuids[target], int(value))
         except KeyError:
             raise KnobError(f"the guest {target[0][1]} is gone") from None
         except VirtError as error:

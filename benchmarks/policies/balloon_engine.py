@@ -26,7 +26,7 @@ from actuator.data.store import Store
 from actuator.decision import Decision
 from actuator.engine import Engine
 from actuator.knobs import Knob, Libvirt, Target
-from actuator.knobs.balloon import BalloonTarget
+from actuator.knobs.balloon import BalloonStatsPeriod, BalloonTarget, set_stats_period
 from actuator.ledger.ledger import Ledger
 from actuator.promql.labels import Labels, make
 from actuator.rules.policy import Policy
@@ -54,12 +54,7 @@ class ModelLibvirt(Libvirt):
             Domain(
                 id=number + 1,
                 state="running",
-                config=DomainConfig(
-                    name=_name(number),
-                    uuid=_uuid(number),
-                    virt_type="kvm",
-                    balloon_device=BalloonDevice(model="virtio", stats_period_seconds=int(guests.period[number])),
-                ),
+                config=DomainConfig(name=_name(number), uuid=_uuid(number), virt_type="kvm"),
             )
             for number in range(len(guests))
         )
@@ -76,9 +71,10 @@ class ModelLibvirt(Libvirt):
             host.actual, host.workload.guests.maximum, report.available, report.usable, report.unused, report.swap_out,
         )  # fmt: skip
         sizes = np.round(np.array(columns) * MIB).astype(np.int64).tolist()
-        for domain, actual, maximum, available, usable, unused, swap_out, told in zip(
-            self._bare, *sizes, report.time.tolist(), strict=True
+        for domain, actual, maximum, available, usable, unused, swap_out, told, period in zip(
+            self._bare, *sizes, report.time.tolist(), host.period.tolist(), strict=True
         ):
+            device = BalloonDevice(model="virtio", stats_period_seconds=int(period))
             balloon = Balloon(
                 read_seconds=host.time,
                 actual_bytes=actual,
@@ -89,7 +85,7 @@ class ModelLibvirt(Libvirt):
                 swap_out_bytes=swap_out,
                 last_update_seconds=int(told),
             )
-            yield replace(domain, balloon=balloon)
+            yield replace(domain, balloon=balloon, config=replace(domain.config, balloon_device=device))
 
     def unread(self) -> dict[str, str]:
         """None."""
@@ -104,9 +100,10 @@ class ModelLibvirt(Libvirt):
         return None
 
     def change(self, function: Callable[..., T], uuid: str, *args: object) -> T:
-        """Ask a balloon for another size."""
-        guest = self._numbers[uuid]
-        self._host.target[guest] = int(str(args[0])) / 1024
+        """Ask a balloon for another size, or its driver for reports at another period."""
+        is_period = function is set_stats_period
+        asked = self._host.period if is_period else self._host.target
+        asked[self._numbers[uuid]] = int(str(args[0])) / (1 if is_period else 1024)
         unused: Any = None
         return unused  # type: ignore[no-any-return]
 
@@ -163,7 +160,7 @@ class Exporter:
         host, guests, report = self._host, self._host.workload.guests, self._host.report
         age = host.time - report.time
         # The exporter shows nothing of what a driver told that does not answer any more.
-        told = np.where(age <= np.maximum(3 * guests.period, 10), 1.0, np.nan)
+        told = np.where(age <= np.maximum(3 * host.period, 10), 1.0, np.nan)
         return {
             "kvm_domain_balloon_actual_bytes": host.actual * MIB,
             "kvm_domain_balloon_maximum_bytes": guests.maximum * MIB,
@@ -178,7 +175,7 @@ class Exporter:
             "kvm_domain_memory_used_bytes": (report.available - report.usable) * told * MIB,
             "kvm_domain_memory_rss_bytes": host.rss * MIB,
             "kvm_domain_balloon_stats_age_seconds": age,
-            "kvm_domain_balloon_stats_period_seconds": guests.period,
+            "kvm_domain_balloon_stats_period_seconds": host.period,
             "kvm_domain_balloon_driver_answering": np.nan_to_num(told),
         }
 
@@ -214,7 +211,11 @@ class Actuator:
     def __enter__(self) -> Actuator:
         directory = self._exit.enter_context(TemporaryDirectory(dir=_RAM if _RAM.is_dir() else None))
         ledger = self._exit.enter_context(closing(Ledger(Path(directory))))
-        knobs: dict[str, Knob] = {"balloon.target": BalloonTarget(ModelLibvirt(self._host), lambda: self._host.time)}
+        libvirt = ModelLibvirt(self._host)
+        knobs: dict[str, Knob] = {
+            "balloon.target": BalloonTarget(libvirt, lambda: self._host.time),
+            "balloon.stats_period": BalloonStatsPeriod(libvirt),
+        }
         self._engine = Engine(
             self._rules,
             self._policy,

@@ -37,7 +37,7 @@ class Guests:
     """What guests are, one element each.
 
     `least`: what their owner configured as the least that the balloon leaves them. `driver`: MiB a second that the
-    balloon moves; 0 never follows. `period`: between two reports of the driver; `lag`: until one is seen.
+    balloon moves; 0 never follows. `period`: between two reports of the driver at first; `lag`: until one is seen.
     `hot`: of the page cache, what its programs read all the time.
     """
 
@@ -105,7 +105,7 @@ class Report:
 
 
 class Host:
-    """The state of a workload's host at `time`; `target` is what was asked of the balloons."""
+    """The state of a workload's host at `time`; `target` is what was asked of the balloons, `period` of the drivers."""
 
     def __init__(self, workload: Workload, start: float = 0.0) -> None:
         self.workload = workload
@@ -115,6 +115,7 @@ class Host:
         self.second = 0
         self.actual = guests.start.copy()
         self.target = self.actual.copy()
+        self.period = guests.period.copy()
         self.held = np.minimum(workload.demand[0], self._memory() - _LEAST_CACHE_MIB)
         self.swapped = workload.demand[0] - self.held
         self.cache = np.clip(np.minimum(workload.files[0], self._memory() - self.held), 0.0, None)
@@ -124,9 +125,9 @@ class Host:
         self.guest_kills, self.host_kills = 0, 0
         self.host_swapped, self.host_swap_out = 0.0, 0.0
         self.some_seconds, self.full_seconds = 0.0, 0.0
-        self._told, self._seen = Report.none(count), Report.none(count)
-        self._tell(np.ones(count, bool))
-        self._seen.take(self._told, np.ones(count, bool))
+        self._told: list[tuple[Report, Flags]] = []  # and is not seen yet, by whom
+        self._seen = Report.none(count)
+        self._seen.take(self._now(), np.ones(count, bool))
 
     @property
     def time(self) -> float:
@@ -176,10 +177,9 @@ class Host:
         self._fill_caches()
         self._keep_within()
         guests = self.workload.guests
-        phase = np.arange(len(guests)) % guests.period
+        phase = np.arange(len(guests)) % self.period
         is_mute = self.workload.mute[self.second]
-        self._see()
-        self._tell((np.mod(self.second, guests.period) == phase) & ~is_mute)
+        self._tell((np.mod(self.second, self.period) == phase) & ~is_mute)
         self._see()
 
     def _kernel(self) -> Column:
@@ -254,12 +254,21 @@ class Host:
         self.full_seconds += 0.25 * stalls**2
 
     def _see(self) -> None:
-        self._seen.take(self._told, self._told.time + self.workload.guests.lag <= self.time)
+        waiting = []
+        for report, by in self._told:
+            arrived = by & (report.time + self.workload.guests.lag <= self.time)
+            self._seen.take(report, arrived)
+            waiting.append((report, by & ~arrived))
+        self._told = [(report, by) for report, by in waiting if by.any()]
 
     def _tell(self, which: Flags) -> None:
+        if which.any():
+            self._told.append((self._now(), which))
+
+    def _now(self) -> Report:
         memory = self._memory()
         free = np.clip(memory - self.held - self.cache, 0.0, None)
         usable = np.clip(free + self.cache - _WATERMARK_RATIO * memory, 0.0, None)
         time = np.full(len(memory), self.time)
         counters = (self.swap_in, self.swap_out, self.major_faults)
-        self._told.take(Report(time, memory, usable, free, self.cache, *counters), which)
+        return Report(time, memory, usable, free, self.cache, *counters)
