@@ -19,12 +19,10 @@ _DURATIONS = ("for", "every", "keep_firing_for")
 def rules(text: str, by: float, *groups: str) -> str:
     """These groups of a text of rules with all times divided, but not below a millisecond.
 
-    Of the group `host`, whose records all use, there are the records only, unless it is named.
+    The group `memory`, which all use, is always there.
     """
     whole = {group["name"]: group["rules"] for group in yaml.safe_load(text)["groups"]}
-    kept = {name: whole[name] for name in groups}
-    if "host" not in kept:
-        kept = {"host": [rule for rule in whole["host"] if "record" in rule], **kept}
+    kept = {name: whole[name] for name in ("memory", *groups)}
     quick = [{"name": name, "rules": [_quick(rule, by) for rule in rules]} for name, rules in kept.items()]
     return yaml.safe_dump({"groups": quick}, sort_keys=False, width=1000)
 

@@ -62,7 +62,7 @@ class Loop:
     faults: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __enter__(self) -> Loop:
-        self._simulation = Simulation(autopilot("host", *self.groups), policy.load(), self.fixture)
+        self._simulation = Simulation(autopilot("memory", *self.groups), policy.load(), self.fixture)
         self._simulation.__enter__()
         return self
 

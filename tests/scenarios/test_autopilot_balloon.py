@@ -16,7 +16,7 @@ from benchmarks.policies.balloon_model import Host, Workload
 from benchmarks.policies.balloon_run import RESERVE_RATIO, run
 from tests.scenarios.closedloop import autopilot
 
-RULES = autopilot("host", "balloon")
+RULES = autopilot("memory", "balloon")
 POLICY = policy.load()
 SECONDS = 900
 START = 1_800_000_000.0

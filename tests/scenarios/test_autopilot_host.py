@@ -192,7 +192,7 @@ def test_the_policy_says_who_has_cores_of_its_own() -> None:
 def test_what_is_set_while_memory_is_short_is_as_it_was_after_it() -> None:
     host = MemoryHost()
     before = dict(host.sysctls)
-    with Loop(host, []) as loop:
+    with Loop(host, ["host"]) as loop:
         loop.run(2 * MINUTE)
         assert loop.moves == []
         host.available_ratio = 0.12
@@ -208,7 +208,7 @@ def test_what_is_set_while_memory_is_short_is_as_it_was_after_it() -> None:
 
 def test_memory_that_sways_around_one_threshold_moves_nothing_to_and_fro() -> None:
     host = MemoryHost()
-    with Loop(host, []) as loop:
+    with Loop(host, ["host"]) as loop:
         for _ in range(20):
             host.available_ratio = 0.13
             loop.run(1 * MINUTE)

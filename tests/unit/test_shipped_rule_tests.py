@@ -66,10 +66,10 @@ def mutants(tune: Tune) -> Iterator[tuple[str, Tune]]:
 
 
 def with_rule(rules: RuleSet, tune: Tune) -> RuleSet:
-    """The rule's own group, and the records of `host`, which all use."""
+    """The rule's own group, and `memory`, which all use."""
     own = next(group for group in rules.groups if tune.name in {rule.name for rule in group.rules})
     changed = tuple(tune if rule.name == tune.name else rule for rule in own.rules)
-    shared = (replace(group, rules=group.records) for group in rules.groups if group.name == "host" and group != own)
+    shared = (group for group in rules.groups if group.name == "memory")
     return RuleSet((*shared, replace(own, rules=changed)))
 
 
