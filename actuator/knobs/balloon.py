@@ -249,13 +249,13 @@ def set_stats_period(conn: Any, uuid: str, seconds: int) -> None:
 
 
 class BalloonStatsPeriod(Knob):
-    """Without statistics (0, which no rule can set) `balloon.target` is refused."""
+    """0 is never, as is libvirt's default: nothing is known of the guest then, and `balloon.target` is refused."""
 
     name = "balloon.stats_period"
     unit = Unit.SECONDS
     summary = "How often the guest's balloon driver is asked for its memory statistics."
     keys = ("domain",)
-    lowest, highest = 1, 3600
+    lowest, highest = 0, 3600
     metric = Metric("kvm_domain_balloon_stats_period_seconds")
     privilege = GUEST
     settle_seconds = 5.0

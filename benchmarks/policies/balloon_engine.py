@@ -159,24 +159,22 @@ class Exporter:
     def _guest_samples(self) -> Mapping[str, Column]:
         host, guests, report = self._host, self._host.workload.guests, self._host.report
         age = host.time - report.time
-        # The exporter shows nothing of what a driver told that does not answer any more.
-        told = np.where(age <= np.maximum(3 * host.period, 10), 1.0, np.nan)
         return {
             "kvm_domain_balloon_actual_bytes": host.actual * MIB,
             "kvm_domain_balloon_maximum_bytes": guests.maximum * MIB,
             "kvm_domain_balloon_configured_bytes": guests.least * MIB,
-            "kvm_domain_balloon_available_bytes": report.available * told * MIB,
-            "kvm_domain_balloon_usable_bytes": report.usable * told * MIB,
-            "kvm_domain_balloon_unused_bytes": report.unused * told * MIB,
-            "kvm_domain_balloon_disk_caches_bytes": report.caches * told * MIB,
-            "kvm_domain_balloon_swap_in_bytes_total": report.swap_in * told * MIB,
-            "kvm_domain_balloon_swap_out_bytes_total": report.swap_out * told * MIB,
-            "kvm_domain_balloon_major_faults_total": np.floor(report.major_faults) * told,
-            "kvm_domain_memory_used_bytes": (report.available - report.usable) * told * MIB,
+            "kvm_domain_balloon_available_bytes": report.available * MIB,
+            "kvm_domain_balloon_usable_bytes": report.usable * MIB,
+            "kvm_domain_balloon_unused_bytes": report.unused * MIB,
+            "kvm_domain_balloon_disk_caches_bytes": report.caches * MIB,
+            "kvm_domain_balloon_swap_in_bytes_total": report.swap_in * MIB,
+            "kvm_domain_balloon_swap_out_bytes_total": report.swap_out * MIB,
+            "kvm_domain_balloon_major_faults_total": np.floor(report.major_faults),
+            "kvm_domain_memory_used_bytes": (report.available - report.usable) * MIB,
             "kvm_domain_memory_rss_bytes": host.rss * MIB,
             "kvm_domain_balloon_stats_age_seconds": age,
             "kvm_domain_balloon_stats_period_seconds": host.period,
-            "kvm_domain_balloon_driver_answering": np.nan_to_num(told),
+            "kvm_domain_balloon_driver_answering": np.where(age <= np.maximum(3 * host.period, 10), 1.0, 0.0),
         }
 
     def _one(self, name: str, resource: str) -> Labels:

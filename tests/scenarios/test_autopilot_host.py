@@ -73,7 +73,7 @@ def test_a_short_host_takes_back_what_is_free_and_gives_it_again_only_with_memor
     host.others_mib = 40000
     with Loop(host, ["hugepages"], tick_seconds=15.0) as loop:
         loop.run(10 * MINUTE)
-        assert host.available_ratio == pytest.approx(0.20, abs=0.01)
+        assert host.available_ratio == pytest.approx(0.17, abs=0.01)
         assert {rule for rule, _ in written(loop.moves)} == {"hugepages_return_when_short"}
         assert host.pools[0].nr >= host.pools[0].used
         host.others_mib = 36000  # 28 %: not short any more, and nothing to spare
@@ -195,13 +195,13 @@ def test_what_is_set_while_memory_is_short_is_as_it_was_after_it() -> None:
     with Loop(host, ["host"]) as loop:
         loop.run(2 * MINUTE)
         assert loop.moves == []
-        host.available_ratio = 0.12
+        host.available_ratio = 0.08
         loop.run(2 * MINUTE)
         assert host.sysctls == {"swappiness": 10, "dirty_ratio": 10, "dirty_background_ratio": 3}
-        host.available_ratio = 0.22  # between both thresholds: as it is
+        host.available_ratio = 0.13  # between both thresholds: as it is
         loop.run(2 * MINUTE)
         assert len(loop.moves) == 3
-        host.available_ratio = 0.27
+        host.available_ratio = 0.15
         loop.run(1 * MINUTE)
         assert host.sysctls == before
 
@@ -210,9 +210,9 @@ def test_memory_that_sways_around_one_threshold_moves_nothing_to_and_fro() -> No
     host = MemoryHost()
     with Loop(host, ["host"]) as loop:
         for _ in range(20):
-            host.available_ratio = 0.13
+            host.available_ratio = 0.09
             loop.run(1 * MINUTE)
-            host.available_ratio = 0.19
+            host.available_ratio = 0.13
             loop.run(1 * MINUTE)
         assert loop.reversals() == 0
         assert len(loop.moves) == 3
