@@ -178,17 +178,17 @@ def host() -> Path:
     def available(ratio: float) -> Callable[[MemoryHost], object]:
         return lambda host: setattr(host, "available_ratio", ratio)
 
-    ratios = {0: 0.4, 3: 0.2, 5: 0.12, 8: 0.18, 10: 0.13, 12: 0.22, 15: 0.3}
+    ratios = {0: 0.3, 3: 0.13, 5: 0.07, 8: 0.12, 10: 0.09, 12: 0.13, 15: 0.2}
     events = {minute: available(ratio) for minute, ratio in ratios.items()}
 
     def read(host: MemoryHost) -> Reading:
         return {"available": host.available_ratio, **{f"vm.{name}": value for name, value in host.sysctls.items()}}
 
-    with Loop(model, []) as loop:
+    with Loop(model, ["host"]) as loop:
         found = followed(loop, model, 18, events, read)
     with picture("autopilot-host", ["available of what is not in pools", "kernel parameters"]) as (upper, lower):
         lines(upper, found, {"available": "C2"})
-        for bound, what in ((0.15, "begins below, for 30 s"), (0.25, "ends above")):
+        for bound, what in ((0.10, "begins below, for 30 s"), (0.14, "ends above")):
             upper.axhline(bound, color="0.5", linewidth=0.8, linestyle=":")
             upper.annotate(what, (0, bound), fontsize="x-small", va="bottom")
         lines(lower, found, {"vm.swappiness": "C0", "vm.dirty_ratio": "C1", "vm.dirty_background_ratio": "C3"})

@@ -42,7 +42,7 @@ def pair(lab: Lab) -> Iterator[tuple[Guest, Guest]]:
     idle.command("free")
     lab.virsh("setmem", full.name, "500MiB")
     wait_until(lambda: "actual 512000\n" in lab.virsh("dommemstat", full.name), "the balloon has taken its part")
-    full.command(f"fill {full.meminfo()['MemAvailable'] // 2**20 - 30} random")
+    full.command(f"fill {full.meminfo()['MemAvailable'] // 2**20 - 24} random")
     yield idle, full
     for spec in specs:
         lab.destroy(spec.name)

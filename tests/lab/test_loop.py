@@ -192,14 +192,15 @@ class Knobs:
         return (*files, *balloons, *(frozenset(vcpu_affinity(guest)) for guest in self._guests))
 
 
-@contextmanager
-def trouble(idle: Guest, full: Guest) -> Iterator[None]:
-    """Everything that the rules act on: a short host, a guest with memory to spare, two vCPUs on one CPU."""
+@pytest.fixture(scope="module")
+def trouble(pair: tuple[Guest, Guest]) -> Iterator[tuple[Guest, Guest]]:
+    """Everything that the rules act on, to the end: a short host, a guest with memory to spare, two vCPUs on one CPU."""
+    idle, full = pair
     full.command("fill 700 random")
-    for guest in (idle, full):
+    for guest in pair:
         guest.command("busy")
     with shortage():
-        yield
+        yield idle, full
 
 
 def has_touched_all(lab: Lab, idle: Guest, full: Guest) -> bool:
@@ -207,48 +208,49 @@ def has_touched_all(lab: Lab, idle: Guest, full: Guest) -> bool:
     return ksm("run") == 1 and ksm("pages_to_scan") > 100 and actual_mib(lab, idle) < 900 and apart
 
 
-def test_stopping_restores_every_knob(lab: Lab, idle: Guest, full: Guest, kvmtune: Programs, rules: Path) -> None:
-    knobs = Knobs(lab, idle, full)
-    before = knobs.read()
-    with trouble(idle, full):
-        actuator = start(kvmtune, rules, "--apply")
-        wait_until(lambda: has_touched_all(lab, idle, full), "every knob is touched", 120)
-        assert actuator.end(signal.SIGTERM) == 0
-        assert knobs.read() == before
-
-
-def test_after_kill_9_restore_puts_everything_back_but_what_someone_else_changed(
-    lab: Lab, idle: Guest, full: Guest, kvmtune: Programs, rules: Path
+def test_a_dry_run_writes_nothing_at_all(
+    lab: Lab, trouble: tuple[Guest, Guest], kvmtune: Programs, rules: Path
 ) -> None:
-    knobs = Knobs(lab, idle, full)
-    before = knobs.read()
-    rate = ksm("pages_to_scan")
-    with trouble(idle, full):
-        actuator = start(kvmtune, rules, "--apply")
-        wait_until(lambda: has_touched_all(lab, idle, full), "every knob is touched", 120)
-        assert actuator.end(signal.SIGKILL) == -signal.SIGKILL
-        (KSM / "pages_to_scan").write_text("777")
-        restored = kvmtune.restore()
-        assert restored.returncode == 0, restored.stdout + restored.stderr
-        assert ksm("pages_to_scan") == 777
-        assert f"ksm.pages_to_scan {rate}: left alone (someone else set it to 777" in restored.stdout
-        (KSM / "pages_to_scan").write_text(str(rate))
-        assert knobs.read() == before
-
-
-def test_a_dry_run_writes_nothing_at_all(lab: Lab, idle: Guest, full: Guest, kvmtune: Programs, rules: Path) -> None:
-    knobs = Knobs(lab, idle, full)
+    knobs = Knobs(lab, *trouble)
     before = knobs.read()
     seen = set()
-    with trouble(idle, full):
-        actuator = start(kvmtune, rules)
+    actuator = start(kvmtune, rules)
 
-        def would_touch_all() -> bool:
-            seen.add(knobs.read())
-            written = re.findall(r"would write \w+: \S+(?: 0)? (\S+) ", actuator.output)
-            return {"ksm.run", "ksm.pages_to_scan", "balloon.target", "vcpu.affinity"} <= set(written)
+    def would_touch_all() -> bool:
+        seen.add(knobs.read())
+        written = re.findall(r"would write \w+: \S+(?: 0)? (\S+) ", actuator.output)
+        return {"ksm.run", "ksm.pages_to_scan", "balloon.target", "vcpu.affinity"} <= set(written)
 
-        wait_until(would_touch_all, "it says what it would do to every knob", 120)
+    wait_until(would_touch_all, "it says what it would do to every knob", 120)
     assert actuator.end(signal.SIGTERM) == 0
     assert seen == {before}
     assert not (kvmtune.directory / "state/ledger.jsonl").exists()
+
+
+def test_stopping_restores_every_knob(
+    lab: Lab, trouble: tuple[Guest, Guest], kvmtune: Programs, rules: Path
+) -> None:
+    knobs = Knobs(lab, *trouble)
+    before = knobs.read()
+    actuator = start(kvmtune, rules, "--apply")
+    wait_until(lambda: has_touched_all(lab, *trouble), "every knob is touched", 120)
+    assert actuator.end(signal.SIGTERM) == 0
+    assert knobs.read() == before
+
+
+def test_after_kill_9_restore_puts_everything_back_but_what_someone_else_changed(
+    lab: Lab, trouble: tuple[Guest, Guest], kvmtune: Programs, rules: Path
+) -> None:
+    knobs = Knobs(lab, *trouble)
+    before = knobs.read()
+    rate = ksm("pages_to_scan")
+    actuator = start(kvmtune, rules, "--apply")
+    wait_until(lambda: has_touched_all(lab, *trouble), "every knob is touched", 120)
+    assert actuator.end(signal.SIGKILL) == -signal.SIGKILL
+    (KSM / "pages_to_scan").write_text("777")
+    restored = kvmtune.restore()
+    assert restored.returncode == 0, restored.stdout + restored.stderr
+    assert ksm("pages_to_scan") == 777
+    assert f"ksm.pages_to_scan {rate}: left alone (someone else set it to 777" in restored.stdout
+    (KSM / "pages_to_scan").write_text(str(rate))
+    assert knobs.read() == before
