@@ -103,7 +103,7 @@ class _Load:
 def _memory(size_bytes: int, saved_bytes: int, scale: int) -> Memory:
     """What a peer is told, in KiB: a host that has nothing but these processes, as large as in real life."""
     total = HOST_MIB * MIB
-    free = max(0, total - size_bytes + saved_bytes)
+    free = min(max(0, total - size_bytes + saved_bytes), total - MIB)  # KubeVirt's divides by what is used
     kib = [number * scale // 1024 for number in (total, free, free, size_bytes, size_bytes, size_bytes - saved_bytes)]
     return Memory(*kib)
 
