@@ -13,7 +13,7 @@ run: ## start both programs, in dry run; APPLY=1 acts, EXPORTER_PORT=N and ACTUA
 
 test: ## run the tests that need no root and change nothing on this host
 	@scripts/setup
-	$(python) -m pytest --ignore=tests/lab
+	$(python) -m pytest --ignore=tests/lab -n auto --dist loadfile --no-loadscope-reorder
 
 test-lab: ## as root: test on real guests and the real kernel, then leave the host as it was
 	@[ "$$(id -u)" = 0 ] || { echo "make test-lab needs root, for a libvirtd and guests of its own" >&2; exit 1; }

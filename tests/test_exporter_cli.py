@@ -124,9 +124,9 @@ def test_a_libvirt_that_never_answers_delays_neither_a_scrape_nor_the_end(tmp_pa
             client, _ = daemon.accept()
             with client:
                 # The call is given up after 5 s: whoever waited for it would be too late.
-                page = fetched(url, timeout_seconds=2)
+                page = fetched(url, timeout_seconds=4)
                 process.terminate()
-                assert process.wait(timeout=2) == 0
+                assert process.wait(timeout=4) == 0
     assert "\nkvm_libvirt_up 0\n" in page
     assert "\nkvm_memory_total_bytes " in page
 

@@ -67,8 +67,9 @@ def test_both_programs_run_with_what_ships(environment: Path, tmp_path: Path, mo
     serving = Program(tmp_path / "exporter.log", exporter, "--web.listen-address=127.0.0.1:0")
     url = serving.wait_for(r"metrics on (\S+)")[1]
     acting = Program(
-        tmp_path / "actuator.log", actuator, "run", f"--scrape.url={url}", "--web.listen-address=127.0.0.1:0"
-    )
+        tmp_path / "actuator.log", actuator, "run", f"--scrape.url={url}", "--web.listen-address=127.0.0.1:0",
+        f"--state-dir={tmp_path / 'state'}",
+    )  # fmt: skip
     try:
         acting.wait_for("the exporter answers")
         if not Path("/etc/kvmtune").exists():

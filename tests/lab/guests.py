@@ -25,7 +25,7 @@ class Console:
     name: str
     path: Path
 
-    def command(self, text: str, timeout_seconds: float = 120.0) -> str:
+    def command(self, text: str, timeout_seconds: float = 300.0) -> str:
         """Have the guest carry out `text` and give back what it printed.
 
         ping                        seconds since it booted

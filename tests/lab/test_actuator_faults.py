@@ -18,14 +18,14 @@ from pathlib import Path
 import pytest
 
 from tests import strace
-from tests.programs import wait_until
+from tests.programs import run, wait_until
 
 from . import packages, programs
 from .faults import beside, killed_daemon, slow_migration, stopped
 from .guests import Guest
 from .hoststate import KSM
 from .lab import CACHE, TEST_DIRECTORY, Lab
-from .programs import Program, Programs
+from .programs import Program, Programs, series
 from .specs import GuestSpec, small
 
 MIB = 2**20
@@ -181,6 +181,7 @@ def test_a_guest_that_uses_more_than_the_target_is_not_squeezed(site: Site) -> N
         time.sleep(2.5)  # its report, each second
         site.aim(64)
         wait_until(lambda: site.actual_mib(site.healthy) < 150, "the idle one lends", PATIENCE_SECONDS)
+        time.sleep(3)  # by now the other one has given what it can
         memory = site.victim.meminfo()
         used_mib = site.actual_mib(site.victim) - memory["MemAvailable"] // MIB
         assert used_mib > 110
@@ -275,8 +276,12 @@ def test_a_rule_that_would_touch_most_guests_at_once_is_stopped_before_its_first
     site.at_once("50%")
     try:
         with ExitStack() as stack:
-            with stopped(site.actuator.process.pid):
-                many = stack.enter_context(site.lab.crowd(small(5, prefix="many"), paused=False))
+            state = ("--state-dir", site.ledger.parent)
+            run("kvmtune-actuator", "pause", "--because", "all are to be there first", *state)
+            many = stack.enter_context(site.lab.crowd(small(5, prefix="many"), paused=False))
+            balloons = {series("kvm_domain_balloon_actual_bytes", domain=one.name, uuid=one.uuid) for one in many}
+            wait_until(lambda: balloons <= site.exporter.scrape().keys(), "all are told of", PATIENCE_SECONDS)
+            run("kvmtune-actuator", "resume", *state)
             site.told("refused +pins: many-1/vcpu 0 vcpu.affinity .*at once")
             site.others_are_tuned()
             assert not any(pinned(site.lab, guest) for guest in many)

@@ -30,7 +30,7 @@ MAX_AGE_SECONDS = 10.0
 FLAGS = ("--libvirt.max-age", f"{MAX_AGE_SECONDS:.0f}s", "--libvirt.stats-interval", "2s")
 # The guest reports each second and is asked each other one; up to three times in a row, libvirt may be busy with what
 # the other clients here ask of it.
-FRESH_SECONDS = 7.0
+FRESH_SECONDS = 9.0
 RECOVERED_SECONDS = 10.0
 # To start 300, as for the figures in docs/exporter.md, takes two minutes.
 CROWD = int(os.environ.get("KVMTUNE_LAB_CROWD", "60"))
@@ -126,12 +126,12 @@ def during(seconds: float, *, pause_seconds: float = 0.5) -> Iterator[float]:
 
 
 def others_are_answered(lab: Lab, guest: Guest) -> bool:
-    """Whether another client of libvirtd gets within two seconds all that it asks of the guest."""
+    """Whether another client of libvirtd gets within six seconds all that it asks of the guest."""
     began = time.monotonic()
     lab.virsh("dominfo", guest.name)
     lab.virsh("dommemstat", guest.name)
     lab.virsh("domstats", guest.name)
-    return time.monotonic() - began < 2.0
+    return time.monotonic() - began < 6.0
 
 
 def test_in_calm_all_is_told(site: Site) -> None:

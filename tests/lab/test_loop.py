@@ -118,17 +118,17 @@ def test_a_shortage_starts_ksm_and_its_end_slows_it_down(
 ) -> None:
     only(rules, "ksm")
     for guest in (idle, full):
-        guest.command("fill 600 same")
+        guest.command("fill 300 same")
     before = ksm("pages_sharing")
     rate = ksm("pages_to_scan")
     with shortage():
         actuator = start(kvmtune, rules, "--apply")
         wait_until(lambda: ksm("run") == 1, "KSM runs")
         wait_until(lambda: ksm("pages_to_scan") > 4 * rate, "pages_to_scan is raised")
-        wait_until(lambda: (ksm("pages_sharing") - before) * 4096 > 400 * MIB, "most of 600 MiB is merged", 120)
+        wait_until(lambda: (ksm("pages_sharing") - before) * 4096 > 200 * MIB, "most of 300 MiB is merged", 120)
     wait_until(lambda: ksm("pages_to_scan") == 100, "pages_to_scan decays to the policy's floor", 120)
     assert ksm("run") == 1
-    assert (ksm("pages_sharing") - before) * 4096 > 400 * MIB
+    assert (ksm("pages_sharing") - before) * 4096 > 200 * MIB
     assert actuator.end(signal.SIGTERM) == 0
     assert (ksm("run"), ksm("pages_to_scan")) == (0, rate)
 
@@ -154,11 +154,10 @@ def test_an_idle_guest_lends_memory_down_to_its_floor_and_gets_it_back_when_it_n
         assert actual_mib(lab, full) == full.spec.memory_mib
 
         available_mib = idle.meminfo()["MemAvailable"] // MIB
-        idle.command(
-            f"fill {available_mib - 18}"
-        )  # with 15 % or more the rule leaves it alone; 16 MiB have to stay free
+        # With 15 % or more the rule leaves it alone, and `fill` would leave 16 MiB.
+        idle.command(f"sh dd if=/dev/zero of=/load/fill bs=1M count={available_mib - 10} 2>/dev/null")
         wait_until(
-            lambda: idle.meminfo()["MemAvailable"] // MIB > 45, "it gets memory, although the host is short", 120
+            lambda: idle.meminfo()["MemAvailable"] // MIB > 36, "it gets memory, although the host is short", 120
         )
         idle.command(f"fill {available_mib + 5}")  # more than it had in all
     wait_until(lambda: actual_mib(lab, idle) == idle.spec.memory_mib, "with memory to spare, it has all of it", 120)
@@ -227,9 +226,7 @@ def test_a_dry_run_writes_nothing_at_all(
     assert not (kvmtune.directory / "state/ledger.jsonl").exists()
 
 
-def test_stopping_restores_every_knob(
-    lab: Lab, trouble: tuple[Guest, Guest], kvmtune: Programs, rules: Path
-) -> None:
+def test_stopping_restores_every_knob(lab: Lab, trouble: tuple[Guest, Guest], kvmtune: Programs, rules: Path) -> None:
     knobs = Knobs(lab, *trouble)
     before = knobs.read()
     actuator = start(kvmtune, rules, "--apply")

@@ -80,7 +80,7 @@ def test_on_clear_restore_waits_for_keep_firing_for(kvmtune_alone: Programs) -> 
     began = time.monotonic()
     condition(OFF)
     wait_until(lambda: pages_to_scan() == BEFORE, "it is put back")
-    assert time.monotonic() - began > 3.5
+    assert time.monotonic() - began > 2.5  # at once would be within a second
 
 
 def test_a_rule_in_dry_run_writes_nothing_while_others_do(kvmtune_alone: Programs) -> None:

@@ -90,7 +90,7 @@ def operator(tmp_path: Path) -> Iterator[Operator]:
     yield operator
     if operator.run.process.poll() is None:
         operator.sends(signal.SIGTERM)
-    assert operator.processes() == {}
+    wait_until(lambda: operator.processes() == {}, "all have ended")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -99,7 +99,7 @@ def test_ctrl_c_and_its_like_stop_both_cleanly(operator: Operator, number: signa
     operator.sees_both_programs()
     assert operator.processes()
     assert operator.sends(number) == 0
-    assert operator.processes() == {}
+    wait_until(lambda: operator.processes() == {}, "all have ended")
 
 
 def test_it_is_a_dry_run_that_sees_the_guests(operator: Operator, lab: Lab, guests: list[Guest]) -> None:
@@ -147,4 +147,4 @@ def test_one_that_dies_takes_the_other_along(operator: Operator, program: str) -
     (pid,) = (pid for pid, line in operator.processes().items() if f"bin/{program} " in line)
     os.kill(pid, signal.SIGKILL)
     assert run.process.wait(30) == 128 + signal.SIGKILL
-    assert operator.processes() == {}
+    wait_until(lambda: operator.processes() == {}, "all have ended")

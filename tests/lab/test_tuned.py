@@ -87,7 +87,7 @@ def test_a_program_that_hangs_delays_nobody_for_long(
     try:
         began = time.monotonic()
         assert look(reader) == UNANSWERED
-        assert time.monotonic() - began < 6
+        assert time.monotonic() - began < 9  # one call of 5 s, not two
     finally:
         host.signal("CONT", program)
     assert caplog.text.endswith(f"{complaint}\n")

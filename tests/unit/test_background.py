@@ -53,4 +53,4 @@ def test_it_reads_again_and_again_and_ends_with_its_block() -> None:
     threads = threading.active_count()
     with background(lambda: reads.append(1) or len(reads)) as reader:  # type: ignore[func-returns-value]
         wait_until(lambda: (reader.newest(100.0) or 0) > 3, "several reads")
-    assert threading.active_count() == threads
+    assert threading.active_count() <= threads

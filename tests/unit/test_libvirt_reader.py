@@ -89,7 +89,7 @@ def test_it_follows_libvirt_while_its_block_runs(node: Path, log: Log) -> None:
         assert (snapshot.up, names(snapshot), snapshot.connections, snapshot.processes) == (True, ["web"], 1, 1)
         pid = child()
     assert not Path(f"/proc/{pid}").exists()
-    assert threading.active_count() == before
+    assert threading.active_count() <= before
 
 
 @needs_libvirt

@@ -20,7 +20,7 @@ from exporter import arguments
 
 TOP = Path(__file__).parents[2]
 PACKAGING = TOP / "packaging"
-UNITS = {unit.stem: unit for unit in (PACKAGING / "systemd").iterdir()}
+UNITS = {unit.stem: unit for unit in sorted((PACKAGING / "systemd").iterdir())}
 DROP_INS = sorted((PACKAGING / "examples/kvmtune-actuator.service.d").iterdir())
 
 needs_systemd = pytest.mark.skipif(

@@ -249,7 +249,7 @@ def test_nothing_is_left_running(target: Target, store: Store) -> None:
     scraped = scraper(target, store)
     for second in range(20):
         scraped.scrape(float(second))
-    assert threading.active_count() == before
+    assert threading.active_count() <= before
 
 
 @pytest.mark.parametrize(

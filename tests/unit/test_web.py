@@ -177,7 +177,7 @@ def test_it_ends_with_the_block_and_leaves_no_thread() -> None:
     with serving() as url:
         connection = connect(url)
         assert request(connection).status == 200
-    assert threading.active_count() == before
+    assert threading.active_count() <= before
     with pytest.raises(ConnectionRefusedError):
         ask(url)
     connection.close()
