@@ -57,9 +57,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     started = time.monotonic()
     guests = Guests(fs)
     guests.sample(time.time(), within_seconds=options.web_scrape_timeout)  # the first look takes the longest
+    details = guestdetails.GuestDetailsReader(fs)
     guest_details = Background(
         "details of guests",
-        lambda: guestdetails.of_guests(fs, guests.newest),
+        lambda: details.read(guests.newest),
         interval_seconds=_GUEST_DETAILS_SECONDS,
         max_age_seconds=6 * _GUEST_DETAILS_SECONDS,
         clock=time.time,

@@ -60,7 +60,8 @@ def cpus_of_guests(fs: HostFS) -> frozenset[int] | None:
 
 def _of_the_guest(path: str) -> str | None:
     """The part of a cgroup's path that leads to the guest's own; libvirt moves threads into groups below it."""
-    names = path.split("/")
+    # Seen from a control group namespace of its own, as in a container, the way to it leads up first.
+    names = [name for name in path.split("/") if name != ".."]
     for depth, name in enumerate(names, start=1):
         if _OF_ONE_GUEST.fullmatch(name):
             return "/".join(names[:depth])
@@ -79,14 +80,15 @@ def _v2(fs: HostFS, group: str) -> Counted | None:
 
 
 def _v1(fs: HostFS, group: str) -> Counted | None:
-    # There, pages of shared memory count as anon.
-    anon = _by_node(fs.text(f"{group}/memory.numa_stat"), "=").get("hierarchical_anon")
+    # There, pages of shared memory count as anon, and locked ones as neither.
+    nodes = _by_node(fs.text(f"{group}/memory.numa_stat"), "=")
+    anon, locked = nodes.get("hierarchical_anon"), nodes.get("hierarchical_unevictable", {})
     page_bytes = memory.page_size_bytes(fs)
     if anon is None or page_bytes is None:
         return None
     huge = re.search(r"^total_rss_huge ([0-9]{1,20})$", fs.text(f"{group}/memory.stat") or "", re.MULTILINE)
     return Counted(
-        node_bytes={node: pages * page_bytes for node, pages in anon.items()},
+        node_bytes={node: (pages + locked.get(node, 0)) * page_bytes for node, pages in anon.items()},
         anon_thp_bytes=int(huge[1]) if huge else None,
     )
 

@@ -21,6 +21,8 @@ _ABSENT = frozenset({errno.ENOENT, errno.ESRCH, errno.ENODEV, errno.EOPNOTSUPP})
 # Files that are there as long as their device or the kernel is. Opening and closing one costs twice as much as to read
 # it, and a scrape reads some 200.
 _LASTING = ("sys/", "proc/sys/", "proc/pressure/", "proc/meminfo", "proc/vmstat")
+# ... but for the control groups of guests.
+_FLEETING = "sys/fs/"
 _MOST_LASTING = 512
 # Of one record (`single_open` in the kernel), which comes whole in one read.
 _RECORDS = ("sys/", "proc/sys/")
@@ -124,7 +126,12 @@ class HostFS:
         try:
             if file is None:
                 file = _Descriptor(os.open(self._top + path, _READ))
-                if self._keeps_lasting and path.startswith(_LASTING) and len(self._lasting) < _MOST_LASTING:
+                if (
+                    self._keeps_lasting
+                    and path.startswith(_LASTING)
+                    and not path.startswith(_FLEETING)
+                    and len(self._lasting) < _MOST_LASTING
+                ):
                     self._lasting[path] = file
             return read(file.number)
         except OSError as error:

@@ -9,14 +9,19 @@ import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple, TypeVar
 
 from kvmhost import cgroups, processes
+from kvmhost.bulkhead import Bulkhead
 from kvmhost.cgroups import Counted
 from kvmhost.fs import HostError, HostFS
 from kvmhost.guests import GuestSample
 
 V = TypeVar("V")
+
+_STALL_SECONDS = 0.5
+_MOST_STALLED = 32
 
 _KSM_HINT = (
     "without it there is no kvm_domain_ksm_*: grant CAP_DAC_READ_SEARCH (AmbientCapabilities= of a unit, or setpriv"
@@ -26,7 +31,7 @@ _KSM_HINT = (
 # In the order of task_mem (fs/proc/task_mmu.c).
 _STATUS = re.compile(
     r"VmLck:\s+(\d+) kB\n.*?RssAnon:\s+(\d+) kB\nRssFile:\s+(\d+) kB\nRssShmem:\s+(\d+) kB\n"
-    r".*?VmSwap:\s+(\d+) kB\nHugetlbPages:\s+(\d+) kB\n",
+    r".*?VmSwap:\s+(\d+) kB\n(?:HugetlbPages:\s+(\d+) kB\n)?",
     re.DOTALL,
 )
 
@@ -45,7 +50,7 @@ class Held(NamedTuple):
     swap: int
     """Swapped out (VmSwap)."""
     hugetlb: int
-    """On pages of the hugepage pools; none of the above counts it (HugetlbPages)."""
+    """On pages of the hugepage pools; none of the above counts it (HugetlbPages; 0 on a kernel without them)."""
 
 
 class Merged(NamedTuple):
@@ -74,11 +79,28 @@ class GuestDetails:
     thread_cpus: Mapping[int, frozenset[int]]
     """Where its vCPUs and I/O threads may run, by thread id."""
     faults: tuple[HostError, ...] = ()
+    ksm_faults: tuple[HostError, ...] = ()
+    """Of `merged`: it takes a right of its own."""
 
 
-def of_guests(fs: HostFS, guests: Iterable[GuestSample]) -> dict[str, GuestDetails]:
-    """By the guests' uuid."""
-    return {guest.uuid: _read(fs, guest) for guest in guests}
+class GuestDetailsReader:
+    """Reads them in a thread. A guest whose files do not answer, as behind its own memory lock, costs itself."""
+
+    def __init__(self, fs: HostFS) -> None:
+        self._fs = fs
+        self._reads = Bulkhead[int]("guest details", stall_seconds=_STALL_SECONDS, most_at_once=_MOST_STALLED)
+
+    def read(self, guests: Iterable[GuestSample]) -> dict[str, GuestDetails]:
+        """By the guests' uuid."""
+        by_pid = {guest.pid: guest for guest in guests}
+        run = self._reads.run((pid, partial(_read, self._fs, guest)) for pid, guest in by_pid.items())
+        silent = (run.stalled | run.skipped) & by_pid.keys()
+        found = run.results | {pid: self._unknown(pid) for pid in silent}
+        return {by_pid[pid].uuid: details for pid, details in found.items()}
+
+    def _unknown(self, pid: int) -> GuestDetails:
+        fault = HostError(self._fs.root / f"proc/{pid}", "what it tells of its memory does not answer")
+        return GuestDetails(held=None, counted=None, merged=None, emulator_cpus=None, thread_cpus={}, faults=(fault,))
 
 
 def held(fs: HostFS, pid: int) -> Held | None:
@@ -92,7 +114,7 @@ def held(fs: HostFS, pid: int) -> Held | None:
         return None  # it has let go of its memory, and is ending
     if found is None:
         raise fs.malformed(path, "lines from VmLck to HugetlbPages", text)
-    return Held(*(int(kib) * 1024 for kib in found.groups()))
+    return Held(*(int(kib or 0) * 1024 for kib in found.groups()))
 
 
 def merged(fs: HostFS, pid: int) -> Merged | None:
@@ -112,8 +134,11 @@ def merged(fs: HostFS, pid: int) -> Merged | None:
         return int(found[name]) if name in found else None
 
     try:
+        merging_pages = count("ksm_merging_pages")
+        if merging_pages is None:  # before 6.4 in a file of its own
+            merging_pages = fs.integer(f"proc/{pid}/ksm_merging_pages")
         return Merged(
-            merging_pages=count("ksm_merging_pages"),
+            merging_pages=merging_pages,
             zero_pages=count("ksm_zero_pages"),
             rmap_items=count("ksm_rmap_items"),
             profit_bytes=count("ksm_process_profit"),
@@ -137,12 +162,13 @@ def affinity(fs: HostFS, pid: int, tid: int) -> frozenset[int] | None:
 
 def _read(fs: HostFS, guest: GuestSample) -> GuestDetails:
     faults: list[HostError] = []
+    ksm_faults: list[HostError] = []
 
-    def known(read: Callable[[], V | None]) -> V | None:
+    def known(read: Callable[[], V | None], into: list[HostError] = faults) -> V | None:
         try:
             return read()
         except HostError as fault:
-            faults.append(fault)
+            into.append(fault)
             return None
 
     threads = [thread.tid for thread in (*guest.vcpus.values(), *guest.iothreads.values())]
@@ -150,8 +176,9 @@ def _read(fs: HostFS, guest: GuestSample) -> GuestDetails:
     return GuestDetails(
         held=known(lambda: held(fs, guest.pid)),
         counted=known(lambda: cgroups.counted(fs, guest.pid)),
-        merged=known(lambda: merged(fs, guest.pid)),
+        merged=known(lambda: merged(fs, guest.pid), ksm_faults),
         emulator_cpus=known(lambda: affinity(fs, guest.pid, guest.pid)),
         thread_cpus={tid: allowed for tid, allowed in cpus if allowed is not None},
         faults=tuple(faults),
+        ksm_faults=tuple(ksm_faults),
     )

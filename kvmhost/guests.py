@@ -5,6 +5,7 @@ All of it comes from /proc, so it costs neither QEMU nor libvirt anything, and i
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import time
@@ -102,6 +103,7 @@ class Guests:
         self._others: dict[int, float] = {}
         """When each process that is no guest was first seen."""
         self._scans = 0
+        self._scanned = -math.inf
         self._bulkhead: Bulkhead[int] = Bulkhead("guests", stall_seconds=_STALL_SECONDS, most_at_once=_MOST_STALLED)
         # Processes that are no guests must not use up the time and the places of those that are.
         self._looks: Bulkhead[int] = Bulkhead("processes", stall_seconds=_LOOK_SECONDS, most_at_once=_MOST_STALLED)
@@ -146,11 +148,12 @@ class Guests:
         for pid in self._guests.keys() - pids:
             self._guests.pop(pid).close()
         self._scans += 1
+        before, self._scanned = self._scanned, now
         self._others = {pid: self._others.get(pid, now) for pid in pids - self._guests.keys()}
         doubtful = sorted(
             pid
             for pid, first_seen in self._others.items()
-            if now - first_seen < _YOUNG_SECONDS or pid % _SCANS_TO_SEE_ALL == self._scans % _SCANS_TO_SEE_ALL
+            if before - first_seen < _YOUNG_SECONDS or pid % _SCANS_TO_SEE_ALL == self._scans % _SCANS_TO_SEE_ALL
         )
         looks = [(pid, partial(processes.identity, self._fs, pid)) for pid in doubtful]
         for pid, identity in self._looks.run(looks, within_seconds=within_seconds).results.items():

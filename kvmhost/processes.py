@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 from kvmhost import cpulist
 from kvmhost.fs import HostError, HostFS
 
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_SMBIOS_UUID = re.compile(r"^type=1,(?:.*,)?uuid=([^,]+)")
 # libvirt starts QEMU with debug-threads=on, which names its threads (accel/kvm, accel/tcg).
 _VCPU_COMM = re.compile(r"CPU ([0-9]{1,5})/(?:KVM|TCG)")
 _IOTHREAD_COMM = re.compile(r"IO iothread([0-9]{1,5})")
@@ -62,7 +64,7 @@ class ThreadTimes:
 
 
 def qemu(fs: HostFS) -> dict[str, QemuProcess]:
-    """All QEMU processes that were started with `-uuid` (libvirt always does), by that uuid.
+    """All QEMU processes that were started with a uuid (libvirt and Proxmox VE always do), by that uuid.
 
     Left out are processes that end meanwhile or that a hidepid mount or a security module hides, and those that
     claim the same uuid: which of them is the guest cannot be told.
@@ -87,12 +89,18 @@ def identity(fs: HostFS, pid: int) -> Identity | None:
     # A wrapper such as sudo carries the same arguments: only the emulator itself has the vCPU threads.
     if "qemu" not in program and "kvm" not in program:
         return None
-    uuid = _value_of(arguments, "-uuid").lower()
+    uuid = (_value_of(arguments, "-uuid") or _smbios_uuid(arguments)).lower()
     if not _UUID.fullmatch(uuid):
         return None
     return Identity(
         uuid=uuid, name=_guest_name(arguments) or uuid, share_pages=not _NO_MERGE.search(" ".join(arguments))
     )
+
+
+def _smbios_uuid(arguments: Sequence[str]) -> str:
+    """What Proxmox VE gives a guest in place of `-uuid`."""
+    tables = (value for option, value in pairwise(arguments) if option == "-smbios")
+    return next((found[1] for table in tables if (found := _SMBIOS_UUID.search(table))), "")
 
 
 def iothreads(fs: HostFS, pid: int) -> dict[int, int]:

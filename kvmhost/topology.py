@@ -49,12 +49,16 @@ def read(fs: HostFS) -> Topology | None:
     online = cpus(fs, f"{_CPU}/online")
     if online is None:
         return None
+    present = cpus(fs, f"{_CPU}/present")
+    # What could be plugged in besides is in the file `offline`, too; where CPUs are left out at boot (nr_cpus), it was
+    # wrong before 6.9.
+    offline = cpus(fs, f"{_CPU}/offline") or frozenset() if present is None else present - online
     node_ids = cpus(fs, f"{_NODE}/online")
     # A kernel without NUMA has no node directory: to a planner, all its CPUs are on one node.
     nodes = {0: online} if node_ids is None else {node: _node_cpus(fs, node) for node in sorted(node_ids)}
     return Topology(
         online=online,
-        offline=cpus(fs, f"{_CPU}/offline") or frozenset(),
+        offline=offline,
         isolated=cpus(fs, f"{_CPU}/isolated"),
         nohz_full=_nohz_full(fs),
         nodes=nodes,

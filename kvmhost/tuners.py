@@ -21,7 +21,8 @@ TUNERS = (
 # Most are scripts. The kernel names the process after the script if that was started as a program, and after the
 # interpreter if the script was its argument.
 _INTERPRETERS = ("python", "bash", "sh", "perl")
-_COMM_LENGTH = 15  # the kernel cuts names there (TASK_COMM_LEN)
+# The kernel cuts names at 15 characters (TASK_COMM_LEN).
+_CUT_OFF = frozenset(name[:15] for name in TUNERS if len(name) > 15)
 
 
 def classify(comm: str, arguments: Sequence[str]) -> str | None:
@@ -36,8 +37,8 @@ def classify(comm: str, arguments: Sequence[str]) -> str | None:
 
 
 def may_need_arguments(comm: str) -> bool:
-    """Whether the name alone does not tell: it is an interpreter's, or cut off (pure)."""
-    return comm.startswith(_INTERPRETERS) or len(comm) == _COMM_LENGTH
+    """Whether the name alone does not tell: it is an interpreter's, or that of one of TUNERS cut off (pure)."""
+    return comm.startswith(_INTERPRETERS) or comm in _CUT_OFF
 
 
 def running(fs: HostFS) -> frozenset[str] | None:

@@ -29,7 +29,7 @@ def collected(
     libvirt = Snapshot(up=True, read_seconds=NOW, domains=found)
     fs = HostFS(root)
     guests = Guests(fs).sample(NOW, within_seconds=60)
-    details = guestdetails.of_guests(fs, guests.guests)
+    details = guestdetails.GuestDetailsReader(fs).read(guests.guests)
     scrape = Scrape(fs=fs, now=NOW, libvirt=libvirt, guests=guests, guest_details=details)
     shown: list[Family] = []
     errors: list[str] = [str(fault) for one in scrape.guests.guests for fault in one.faults]

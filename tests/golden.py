@@ -55,7 +55,7 @@ def exporter_of(host: Path) -> Exporter:
     fs = HostFS(host)
 
     def begin(now: float, guests: GuestsSample) -> Scrape:
-        counted = guestdetails.of_guests(fs, guests.guests)
+        counted = guestdetails.GuestDetailsReader(fs).read(guests.guests)
         return Scrape(fs=fs, now=now, guests=guests, libvirt=snapshot(host), guest_details=counted, tuning=tuning(host))
 
     return Exporter(Guests(fs), begin, all_collectors(), version="0")

@@ -74,7 +74,9 @@ def status(merging: Merging) -> str | None:
         return HUGEPAGES
     if held and held.shmem > held.anon:
         return SHARED_MEMORY
-    if ksm_stat is None or ksm_stat.rmap_items is None or merging.ksmd_scans is None:
+    if ksm_stat is None or merging.ksmd_scans is None:
+        return None
+    if ksm_stat.merging_pages is None or ksm_stat.rmap_items is None:
         return None
     if not merging.ksmd_scans:
         return HOST_OFF
@@ -109,6 +111,7 @@ class DomainKsmCollector:
             details = scrape.guest_details.get(guest.uuid)
             if details is None:
                 continue
+            yield from details.ksm_faults
             labels = (guest.name, guest.uuid)
             if details.merged:
                 merged.append((labels, details.merged))

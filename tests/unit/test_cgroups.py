@@ -13,7 +13,7 @@ from tests.host import fixture, made_of
 
 SCOPE = r"machine.slice/machine-qemu\x2d1\x2dweb.scope"
 V2 = "anon N0=8192 N1=4096\nfile N0=70000 N1=0\nshmem N0=0 N1=1000\nanon_thp N0=2048 N1=0\n"
-V1 = "total=9 N0=9\nanon=1 N0=1\nhierarchical_total=30 N0=20 N1=10\nhierarchical_anon=3 N0=2 N1=1\n"
+V1 = "total=9 N0=9\nanon=1 N0=1\nhierarchical_total=30 N0=20 N1=10\nhierarchical_anon=3 N0=2 N1=1\nhierarchical_unevictable=5 N0=5 N1=0\n"
 COUNTED = Counted(node_bytes={0: 8192, 1: 5096}, anon_thp_bytes=2048)
 
 
@@ -24,8 +24,9 @@ COUNTED = Counted(node_bytes={0: 8192, 1: 5096}, anon_thp_bytes=2048)
         (f"/{SCOPE}", f"sys/fs/cgroup/{SCOPE}"),
         (f"/{SCOPE}/libvirt/vcpu0", f"sys/fs/cgroup/unified/{SCOPE}"),
         ("/machine/web.libvirt-qemu/emulator", "sys/fs/cgroup/machine/web.libvirt-qemu"),
+        (f"/../../{SCOPE}/libvirt/emulator", f"sys/fs/cgroup/{SCOPE}"),
     ],
-    ids=["systemd", "not moved", "hybrid", "no systemd"],
+    ids=["systemd", "not moved", "hybrid", "no systemd", "from a container"],
 )
 def test_version_2(tmp_path: Path, path: str, directory: str) -> None:
     files = {"proc/7/cgroup": f"1:name=systemd:/\n0::{path}\n", f"{directory}/memory.numa_stat": V2}
@@ -43,7 +44,7 @@ def test_version_1_counts_pages(tmp_path: Path) -> None:
     )
     (tmp_path / "proc/self").mkdir()
     (tmp_path / "proc/self/auxv").write_bytes(struct.pack("@LLLL", 6, 4096, 0, 0))
-    assert cgroups.counted(fs, 7) == Counted(node_bytes={0: 8192, 1: 4096}, anon_thp_bytes=2097152)
+    assert cgroups.counted(fs, 7) == Counted(node_bytes={0: 7 * 4096, 1: 4096}, anon_thp_bytes=2097152)
 
 
 @pytest.mark.parametrize(

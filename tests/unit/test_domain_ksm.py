@@ -43,6 +43,7 @@ def guest(
         (guest(SCANNED), True, NOTHING_EQUAL),
         (guest(FRESH), False, HOST_OFF),
         (guest(FRESH), None, None),
+        (guest(SCANNED._replace(merging_pages=None)), True, None),
         (guest(FRESH, share_pages=False), True, NOSHAREPAGES),
         (guest(REFUSED, share_pages=False), False, NOSHAREPAGES),
         (guest(FRESH, ON_HUGEPAGES), True, HUGEPAGES),

@@ -13,6 +13,7 @@ from kvmhost.fs import HostError, HostFS
 from kvmhost.guestdetails import Held, Merged
 from kvmhost.guests import Guests
 from tests.host import fixture, made_of, public_directory, unprivileged
+from tests.unit.test_guests import process
 
 MIB = 2**20
 STATUS = (
@@ -59,6 +60,38 @@ def test_what_ksm_made_of_a_process(tmp_path: Path, content: str, merged: Merged
     assert guestdetails.merged(made_of(tmp_path, {"proc/7/ksm_stat": content}), 7) == merged
 
 
+def test_before_kernel_6_4_merged_pages_are_in_a_file_of_their_own(tmp_path: Path) -> None:
+    fs = made_of(tmp_path, {"proc/7/ksm_stat": "ksm_rmap_items 4\n", "proc/7/ksm_merging_pages": "3\n"})
+    merged = guestdetails.merged(fs, 7)
+    assert merged is not None
+    assert merged.merging_pages == 3
+
+
+def test_a_kernel_without_hugetlb(tmp_path: Path) -> None:
+    status = "".join(line for line in STATUS.splitlines(keepends=True) if not line.startswith("HugetlbPages"))
+    held = guestdetails.held(made_of(tmp_path, {"proc/7/status": status}), 7)
+    assert held is not None
+    assert held.hugetlb == 0
+
+
+def test_a_guest_whose_memory_does_not_answer_costs_itself_only(tmp_path: Path) -> None:
+    """A pipe in place of a file blocks who opens it, as ksm_stat does of a process that holds its own memory lock."""
+    guests = {pid: f"6a3f1a8e-0000-4000-8000-00000000000{pid}" for pid in (7, 8)}
+    fs = made_of(tmp_path, {})
+    for pid, uuid in guests.items():
+        made_of(tmp_path, process(pid, uuid, {pid: "kvm"}) | {f"proc/{pid}/status": STATUS})
+    os.mkfifo(tmp_path / "proc/7/ksm_stat")
+    samples = Guests(fs).sample(0, within_seconds=60).guests
+    assert {sample.pid for sample in samples} == set(guests)
+    reader = guestdetails.GuestDetailsReader(fs)
+    for _ in range(2):
+        found = reader.read(samples)
+        assert [fault.path.rpartition("/")[2] for fault in found[guests[7]].faults] == ["7"]
+        assert found[guests[8]].held is not None
+    with (tmp_path / "proc/7/ksm_stat").open("w"):
+        pass
+
+
 def test_a_kernel_that_does_not_tell_what_ksm_made_of_it(tmp_path: Path) -> None:
     assert guestdetails.merged(made_of(tmp_path, {}), 7) is None
 
@@ -98,12 +131,12 @@ def test_a_thread_that_has_ended_may_run_nowhere() -> None:
 
 def test_one_that_is_damaged_costs_itself_only() -> None:
     fs = fixture("malformed-files")
-    (details,) = guestdetails.of_guests(fs, Guests(fs).sample(0, within_seconds=60).guests).values()
+    (details,) = guestdetails.GuestDetailsReader(fs).read(Guests(fs).sample(0, within_seconds=60).guests).values()
     assert details.held is None
     assert str(fs.root / "proc/4188/status") in [fault.path for fault in details.faults]
 
 
 def test_the_guests_of_a_fixture_host() -> None:
     fs = fixture("ordinary")
-    found = guestdetails.of_guests(fs, Guests(fs).sample(0, within_seconds=60).guests)
+    found = guestdetails.GuestDetailsReader(fs).read(Guests(fs).sample(0, within_seconds=60).guests)
     assert sum(details.held.hugetlb for details in found.values() if details.held) == 8192 * MIB

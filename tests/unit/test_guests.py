@@ -170,10 +170,19 @@ def test_a_process_that_becomes_qemu_is_found_while_it_is_young(tmp_path: Path) 
     assert [guest.pid for guest in guests.sample(5, within_seconds=60).guests] == [7]
 
 
+def test_a_process_that_becomes_qemu_between_two_slow_scrapes_is_found_at_the_second(tmp_path: Path) -> None:
+    fs = made_of(tmp_path, process(7, WEB, THREADS) | {"proc/7/cmdline": "libvirtd\0"})
+    guests = Guests(fs)
+    guests.sample(0, within_seconds=60)
+    made_of(tmp_path, process(7, WEB, THREADS))
+    assert guests.sample(15, within_seconds=60).guests
+
+
 def test_a_number_that_goes_to_qemu_later_is_found_in_the_end(tmp_path: Path) -> None:
     fs = made_of(tmp_path, process(7, WEB, THREADS) | {"proc/7/cmdline": "bash\0"})
     guests = Guests(fs)
     guests.sample(0, within_seconds=60)
+    guests.sample(50, within_seconds=60)
     made_of(tmp_path, process(7, WEB, THREADS))
     found = [bool(guests.sample(100 + scan, within_seconds=60).guests) for scan in range(32)]
     assert found[-1]

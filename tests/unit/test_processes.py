@@ -47,6 +47,12 @@ def test_programs_that_are_qemu(tmp_path: Path, program: str) -> None:
     assert found == {WEB: QemuProcess(pid=7, uuid=WEB, name=WEB, vcpus={0: 9, 11: 12}, state="S")}
 
 
+def test_a_guest_of_proxmox_ve(tmp_path: Path) -> None:
+    command = f"/usr/bin/kvm -id 8006 -name simple,debug-threads=on -smbios type=1,uuid={WEB} -m 1"
+    (found,) = processes.qemu(made_of(tmp_path, process(command, {7: "kvm"}))).values()
+    assert (found.uuid, found.name) == (WEB, "simple")
+
+
 @pytest.mark.parametrize(
     ("option", "name"),
     [

@@ -81,3 +81,11 @@ def test_without_sysfs_there_is_nothing(tmp_path: Path) -> None:
 def test_a_bad_list_is_an_error_that_names_the_file(host: str) -> None:
     with pytest.raises(HostError, match="sys/devices/system/cpu/online: "):
         topology.read(fixture(host))
+
+
+@pytest.mark.parametrize("offline", ["4-15\n", ",8-15\n", "\n"])
+def test_cpus_that_could_be_plugged_in_are_not_there(tmp_path: Path, offline: str) -> None:
+    names = {"online": "0-2\n", "present": "0-3\n", "offline": offline}
+    found = topology.read(made_of(tmp_path, {f"sys/devices/system/cpu/{name}": text for name, text in names.items()}))
+    assert found is not None
+    assert found.offline == {3}

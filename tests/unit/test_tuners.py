@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -51,3 +52,10 @@ def test_who_runs(host: str, running: set[str]) -> None:
 def test_a_proc_that_hides_other_users_tells_nothing(tmp_path: Path) -> None:
     fs = made_of(tmp_path, {"proc/42/comm": "numad\n", "proc/42/cmdline": "numad\0"})
     assert tuners.running(fs) is None
+
+
+def test_the_command_line_of_a_guest_is_not_read(tmp_path: Path) -> None:
+    """It may never come: a pipe in its place blocks who opens it, as /proc does for a process that is stuck."""
+    fs = made_of(tmp_path, {"proc/1/comm": "systemd\n", "proc/20/comm": "qemu-system-x86\n"})
+    os.mkfifo(tmp_path / "proc/20/cmdline")
+    assert tuners.running(fs) == set()
