@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from actuator.decision import Decision
-from actuator.knobs import Knob, KnobError, Live, Value
+from actuator.knobs import Knob, KnobError, Live, Target, Value
 from actuator.ledger import detour, release
-from actuator.ledger.ledger import Ledger
+from actuator.ledger.ledger import Ledger, LedgerError
 from actuator.ledger.records import Cleared, Held, Intent, Key, Outcome, Owned, Released
 from actuator.plans.plan import Setpoint
+
+_LOOK_FOR_GONE_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,10 @@ class Writer:
         self._taken_on = frozenset(intent.id for intent in self._settling.values())
         self._taken_back: set[Key] = set()
         self._unresponsive: dict[Key, tuple[float, str]] = {}
+        self._runs: dict[Key, str] = {}  # of the guests that were written to
+        self._strays: dict[Key, tuple[Value, float]] = {}  # what slow knobs read that is not ours, and since when
+        self._gone: set[Key] = set()  # at the last look
+        self._looked_for_gone = -math.inf
 
     @property
     def settling(self) -> frozenset[Key]:
@@ -72,10 +79,26 @@ class Writer:
         owned = self._ledger.owned.get(key)
         if owned is not None and owned.is_on_detour and self._knobs[key[0]].is_busy:
             return Obstacle("waiting", owned.last.because)
-        if owned is not None and owned.identity == live.identity and not self._is_ours(owned, live):
-            self._drift(owned, live.value, now)
+        if owned is not None and owned.identity == live.identity:
+            if self._is_ours(owned, live):
+                self._strays.pop(key, None)
+            elif self._runs.get(key, live.run) != live.run:
+                self._ledger.append(Released(time=now, knob=key[0], target=key[1], reason="the guest was started anew"))
+            elif self._knobs[key[0]].takes_back and live.refusal is not None:
+                return None  # a guest that boots: what it will have shows when its driver answers
+            elif self._is_on_its_way(key, live, now):
+                return Obstacle("waiting", "it moves, and not by our doing: perhaps its guest has booted")
+            else:
+                self._drift(owned, live.value, now)
         released = self._hands_off(now).get(key)
         return Obstacle("drifted", released.reason) if released else None
+
+    def _is_on_its_way(self, key: Key, live: Live, now: float) -> bool:
+        """Whether a slow value that we did not write may be on the way to one: not yet the same for long enough."""
+        knob = self._knobs[key[0]]
+        value, since = self._strays.get(key, (live.value, now))
+        self._strays[key] = (live.value, since if value == live.value else now)
+        return knob.takes_back and now - self._strays[key][1] < knob.settle_seconds
 
     def changed_by(self, rule: str) -> dict[Key, Owned]:
         """The targets of which this rule was the last to change the value."""
@@ -127,6 +150,7 @@ class Writer:
             setting=setting,
         )
         self._ledger.append(intent)
+        self._runs[intent.knob, intent.target] = live.run
         if (obstacle := self._last_look(intent, now)) is not None:
             return obstacle
         self._taken_back.discard((intent.knob, intent.target))
@@ -177,6 +201,9 @@ class Writer:
             if released.until > latest:  # the clock was set back since
                 self._ledger.append(replace(released, time=now, until=latest))
         detour.end(self._knobs, self._ledger, self._ledger.append, now)
+        if now - self._looked_for_gone >= _LOOK_FOR_GONE_SECONDS:
+            self._looked_for_gone = now
+            self._forget_the_gone(now)
         names = dict.fromkeys(name for name, _ in self._settling)
         return tuple(
             end for name in names for end in self._settle(name, [key for key in self._settling if key[0] == name], now)
@@ -185,7 +212,7 @@ class Writer:
     def _settle(self, name: str, keys: list[Key], now: float) -> list[Decision]:
         knob = self._knobs[name]
         try:
-            live = knob.live()
+            live = self._read_back(knob, keys)
         except KnobError:
             return []  # what became of it shows when it can be read again
         ends = []
@@ -193,14 +220,16 @@ class Writer:
             intent, found = self._settling[key], live.get(key[1])
             if found is None and knob.doubt(key[1]) is not None:
                 continue
+            if found is not None and found.identity != intent.identity:
+                found = None  # another guest of the name
             intent = replace(intent, time=min(intent.time, now))  # the clock may have been set back since
             if found is not None and not knob.is_ours(found.value, (intent.before, intent.after)):
-                del self._settling[key]
                 detail = self._drift(self._ledger.owned[key], found.value, now)
+                del self._settling[key]
                 ends.append(_end(intent, "drifted", found.value, detail, now))
             elif outcome := _compare(intent, found, knob, now):
+                self._ledger.append(outcome)  # what cannot be recorded is still on its way at the next tick
                 del self._settling[key]
-                self._ledger.append(outcome)
                 held = self._ledger.held.get((intent.rule, key))
                 if held and intent.id in self._taken_on and outcome.value == intent.before:
                     self.clear(held, "kvmtune ended before the write was made", now)
@@ -217,6 +246,38 @@ class Writer:
                 ends.append(_end(intent, end, outcome.value, detail, now))
         return ends
 
+    def _read_back(self, knob: Knob, keys: Sequence[Key]) -> Mapping[Target, Live]:
+        """One target that is there at once is looked at by itself: the others may be thousands."""
+        if len(keys) == 1 and not knob.settle_seconds:
+            ((_, target),) = keys
+            if (value := knob.glance(target)) is not None:
+                return {target: Live(value=value, identity=self._settling[keys[0]].identity)}
+        return knob.live()
+
+    def _forget_the_gone(self, now: float) -> None:
+        """Guests that were not there at two looks have nothing left to put back, and nothing to hold against a rule."""
+        known = {*self._ledger.owned, *(key for _, key in self._ledger.held)} - self._settling.keys()
+        of_guests = {key for key in known if "domain" in dict(key[1]) and key[0] in self._knobs}
+        gone = set()
+        for name in {name for name, _ in of_guests}:
+            try:
+                live = self._knobs[name].live()
+            except KnobError:
+                continue
+            gone |= {
+                (name, target)
+                for knob, target in of_guests
+                if knob == name and target not in live and self._knobs[name].doubt(target) is None
+            }
+        for key in gone & self._gone:
+            for held in [held for (_, held_key), held in self._ledger.held.items() if held_key == key]:
+                self.clear(held, "its guest is gone", now)
+            if key in self._ledger.owned:
+                self._ledger.append(Released(time=now, knob=key[0], target=key[1], reason="gone"))
+            for noted in (self._unresponsive, self._runs, self._strays):
+                noted.pop(key, None)
+        self._gone = gone - self._gone
+
     def _take_back(self, intent: Intent, found: Live, now: float) -> str:
         """End a decrease where it is or, for a target in trouble, undo it; returns what was done, or what went wrong.
 
@@ -225,7 +286,11 @@ class Writer:
         self._taken_back.add((intent.knob, intent.target))
         value, done = (intent.before, "it is undone") if found.trouble else (found.value, "it stays there")
         end = replace(intent, id=self._ledger.next_id, time=now, before=intent.after, after=value, trial="")
-        self._ledger.append(end)
+        try:
+            self._ledger.append(end)
+        except LedgerError:
+            self._settling[intent.knob, intent.target] = intent
+            raise
         problem = self._carry_out(end)
         return problem.detail if problem else done
 

@@ -142,6 +142,7 @@ def live_of(domain: Domain, rest: Rest, past: Past, unread: str | None, now: flo
         declared=declared(domain),
         trouble=trouble(balloon, past.swapped_out_bytes),
         low_soon=soon,
+        run=str(domain.id),
     )
 
 
@@ -275,6 +276,7 @@ class BalloonStatsPeriod(Knob):
                 refusal=untouchable(domain, hanging),
                 identity=domain.uuid,
                 declared=domain.config.policy,
+                run=str(domain.id),
             )
             for domain in self._libvirt.domains()
             if domain.config.balloon_device is not None

@@ -100,6 +100,7 @@ class Live:
     an old name is not taken for it. `declared`: what the guest's own metadata say of how it is to be treated.
     `trouble`: why a decrease that is on its way must be undone. `low_soon`: what `low` is taken to become, where it
     is at the present value only until more is known: plans go by that, so that no other target gives in its place.
+    `run`: what is another when the guest was started anew, which brings its values back to those of its definition.
     """
 
     value: Value
@@ -114,6 +115,7 @@ class Live:
     declared: DeclaredPolicy = field(default_factory=DeclaredPolicy)
     trouble: str = ""
     low_soon: int | None = None
+    run: str = ""
 
 
 @dataclass(frozen=True, slots=True)

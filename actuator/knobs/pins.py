@@ -72,6 +72,7 @@ class ThreadAffinity(Knob):
                         refusal=untouchable(domain, hanging),
                         identity=domain.uuid,
                         declared=domain.config.policy,
+                        run=str(domain.id),
                     ),
                 )
 

@@ -1,11 +1,14 @@
 """Writes on files of a fake /sys: what is on disk and in the ledger after each step."""
 
+import errno
+import os
 import shutil
 
 import pytest
 
 from actuator.apply import Obstacle
 from actuator.knobs import HOST, KnobError, Live
+from actuator.ledger.ledger import LedgerError
 from actuator.ledger.records import Intent, Outcome
 from actuator.plans.plan import Setpoint
 from tests.unit.written import BALLOON, GUEST, MIB, PAGES, RUN, Host, host
@@ -176,3 +179,69 @@ def test_a_value_that_no_boot_can_set_is_not_written(host: Host) -> None:
     told = host.writer.write(Setpoint("r", *RUN, 0.0, "b", 0.1, persist=True), live, 1, host.now)
     assert told == Obstacle("failed", "no boot sets ksm.run")
     assert host.records == []
+
+
+def balloon_obstacle(host: Host, now: float) -> str | None:
+    found = host.writer.obstacle(BALLOON, host.guest.live()[GUEST], now)
+    return found.outcome if found else None
+
+
+def test_the_balloon_of_a_guest_that_boots_is_ours_still(host: Host) -> None:
+    host.set(BALLOON, 128 * MIB)
+    host.guest.live()
+    host.writer.settle(105)
+    host.guest.actual = 256 * MIB  # the balloon is empty until the guest's driver is loaded, and fills again then
+    assert [balloon_obstacle(host, now) for now in (110, 111)] == ["waiting", None]
+    assert host.restore() == [("balloon.target", "restored")]
+    assert host.guest.goal == 256 * MIB
+
+
+def test_a_balloon_that_stays_where_someone_else_has_set_it_is_theirs(host: Host) -> None:
+    host.set(BALLOON, 128 * MIB)
+    host.guest.live()
+    host.writer.settle(105)
+    host.guest.actual = host.guest.goal = 200 * MIB
+    assert [balloon_obstacle(host, now) for now in (110, 115, 120)] == ["waiting", "waiting", "drifted"]
+    assert BALLOON not in host.ledger.owned
+
+
+def test_a_guest_that_was_started_anew_has_the_values_of_its_start(host: Host) -> None:
+    host.set(BALLOON, 128 * MIB)
+    host.guest.live()
+    host.writer.settle(105)
+    host.guest.actual = host.guest.goal = 256 * MIB
+    host.guest.run = "2"
+    assert balloon_obstacle(host, 110) is None
+    assert BALLOON not in host.ledger.owned
+
+
+def test_what_a_guest_that_is_gone_leaves_behind_is_forgotten_after_two_looks(host: Host) -> None:
+    host.set(BALLOON, 128 * MIB)
+    host.guest.live()
+    host.writer.settle(105)
+    host.guest.hangs, host.guest.uuid = "libvirt does not answer", None
+    for now in (170, 240, 310):
+        host.writer.settle(now)
+        assert BALLOON in host.ledger.owned
+    host.guest.hangs = None
+    host.writer.settle(380)
+    assert BALLOON in host.ledger.owned
+    host.writer.settle(450)
+    assert BALLOON not in host.ledger.owned
+
+
+def test_an_outcome_that_cannot_be_recorded_is_still_to_come(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    host.guest.speed = 0
+    host.set(BALLOON, 100 * MIB)
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as disk:
+        disk.setattr(os, "fsync", full)
+        with pytest.raises(LedgerError):
+            host.writer.settle(110)
+    assert host.writer.settling == {BALLOON}
+    (end,) = host.writer.settle(115)
+    assert "it stays there" in end.detail
+    assert host.guest.goal == 256 * MIB

@@ -32,6 +32,7 @@ class Guest(Knob):
         self.speed = speed
         self.uuid: str | None = uuid
         self.low = 0
+        self.run = "1"
         self.says = self.trouble = self.breaks = ""
         self.hangs: str | None = None
 
@@ -44,7 +45,7 @@ class Guest(Knob):
     def live(self) -> dict[Target, Live]:
         step = max(-self.speed, min(self.speed, self.goal - self.actual))
         self.actual += step
-        live = Live(value=self.actual, low=self.low, identity=self.uuid or "", trouble=self.trouble)
+        live = Live(value=self.actual, low=self.low, identity=self.uuid or "", trouble=self.trouble, run=self.run)
         return {GUEST: live} if self.uuid else {}
 
     def write(self, target: Target, value: Value) -> None:
