@@ -78,7 +78,11 @@ class Aftermath:
             return None  # it may come back as it was
         if live.identity != held.identity:
             return "it is another target of the same name"
-        if held.verdict or self.writer.is_doing_of(held.rule, key, live):
+        if held.verdict:
+            return ""
+        if live.value == held.before and key not in self.writer.settling:
+            return "the write has changed nothing, so there is nothing to judge"
+        if self.writer.is_doing_of(held.rule, key, live):
             return ""
         return "another rule or someone else has changed the value since"
 

@@ -101,6 +101,8 @@ class Engine:
         same = {tune.name for tune in rules.tunes if tune.name in old and tune.is_about_the_same_as(old[tune.name])}
         for name in old.keys() - same:
             self._observer.evaluated(name, {}, ())
+        for gone in _records(self.rules) - _records(rules):
+            self._observer.evaluated(gone, None, ())
         self._states = {name: state for name, state in self._states.items() if name in same}
         self.rules = rules
         self.policy = policy
@@ -225,10 +227,14 @@ class Engine:
             self._store.append_row(self._frames.pop(gone), {}, now)
 
 
-@lru_cache(1 << 16)
+@lru_cache(1 << 14)
 def _recorded(of: Labels, name: str, more: Labels) -> Labels:
     """The labels of what a recording rule makes of a sample: the same each time."""
     return labels.make({**dict(of), labels.NAME: name, **dict(more)})
+
+
+def _records(rules: RuleSet) -> set[str]:
+    return {rule.name for group in rules.groups for rule in group.records}
 
 
 def _known_by(rules: RuleSet) -> dict[GroupKey, Group]:

@@ -153,7 +153,7 @@ class Executor:
         if verdict.value is None:
             if verdict.ruling == "unchanged" and setpoint.undoes:
                 self._aftermath.is_back(setpoint.rule, key, now)
-            if verdict.ruling == "unchanged" and self._writer is not None and acts:
+            if verdict.ruling == "unchanged" and self._writer is not None and acts and self.paused is None:
                 self._writer.keep_as_asked(setpoint, live, now)
             self.decide(setpoint, verdict.ruling, now, live.value, detail=verdict.detail, reason=verdict.reason)
             return False

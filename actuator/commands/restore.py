@@ -53,7 +53,7 @@ def restore(options: argparse.Namespace) -> int:
         Libvirt(options.libvirt_uri, options.path_rootfs, time.time, readonly=False) as libvirt,
     ):
         if any("domain" in dict(target) for _, target in ledger.owned):
-            _await_guests(libvirt)
+            await_guests(libvirt)
         on_host = knobs.connect(HostFS(options.path_rootfs), libvirt, time.time)
         status = put_back(on_host, ledger, History(options.state_dir, dry_run=False))
         if not ledger.doubts:
@@ -62,7 +62,7 @@ def restore(options: argparse.Namespace) -> int:
     return FAILED
 
 
-def _await_guests(libvirt: Libvirt) -> None:
+def await_guests(libvirt: Libvirt) -> None:
     """Until all that can be known of the guests is known."""
     deadline = time.monotonic() + _GUESTS_SECONDS
     while not libvirt.is_complete() and time.monotonic() < deadline:

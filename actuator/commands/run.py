@@ -24,7 +24,7 @@ from actuator.commands.flags import (
     positive_seconds,
 )
 from actuator.commands.loading import load
-from actuator.commands.restore import opened, put_back
+from actuator.commands.restore import await_guests, opened, put_back
 from actuator.commands.terminal import say
 from actuator.console.board import Board
 from actuator.console.history import Event, History
@@ -204,6 +204,8 @@ def _run(options: argparse.Namespace, rules: RuleSet, limits: Policy, ledger: Le
                 manager.stopping("puts back what it has changed" if ledger else "ends")
                 status = OK
                 if ledger and options.on_stop == "restore":
+                    if any("domain" in dict(target) for _, target in ledger.owned):
+                        await_guests(libvirt)  # who has had to do with none of them yet begins to read only now
                     status = put_back(on_host, ledger, history, lambda: manager.extend(_RESTORE_STEP_SECONDS))
                 elif ledger:
                     # The next boot sets only what was read back. What went wrong, the next start reads back.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,7 +14,7 @@ from kvmhost.domains import Domain
 from kvmhost.libvirt.messages import Settings
 from kvmhost.libvirt.reader import LibvirtReader
 from kvmhost.libvirt.snapshot import Snapshot
-from kvmhost.virt import SYSTEM_URI
+from kvmhost.virt import SYSTEM_URI, VirtTimeout, VirtUnavailable
 from kvmhost.virtprocess import VirtProcess
 
 T = TypeVar("T")
@@ -22,6 +23,8 @@ T = TypeVar("T")
 _CALL_SECONDS = 2.0
 # A process starts and connects in half a second, on a busy machine in seconds.
 _START_SECONDS = 5.0
+# After a libvirtd that did not answer, the rest of a tick's writes are not to wait for it one by one.
+_REST_SECONDS = 10.0
 # Older answers are as good as none: a balloon could be anything by now.
 _MAX_AGE_SECONDS = 15.0
 
@@ -75,6 +78,7 @@ class Libvirt:
 
         self._reads = ExitStack()
         self._is_reading = False
+        self._rests_until = 0.0
 
     def __enter__(self) -> Self:
         return self
@@ -132,7 +136,13 @@ class Libvirt:
         return self._process.call(function, *args, timeout_s=timeout_s)
 
     def _call(self, function: Callable[..., T], *args: object) -> T:
-        self._process.warm_up(_START_SECONDS)
+        if time.monotonic() < self._rests_until:
+            raise VirtUnavailable(f"{self.uri} did not answer a moment ago")
+        try:
+            self._process.warm_up(_START_SECONDS)
+        except VirtTimeout:
+            self._rests_until = time.monotonic() + _REST_SECONDS
+            raise
         return self.call(function, *args, timeout_s=_CALL_SECONDS)
 
     def _snapshot(self) -> Snapshot:

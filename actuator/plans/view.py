@@ -139,7 +139,7 @@ class View:
                         limits=tune.limits.get(action.knob, Limits()),
                         priority=tune.priority,
                         as_of=as_of,
-                        refusal=stale.get(target) or self._not_to_be_set(action, target, value),
+                        refusal=out.get(target) or self._not_to_be_set(action, target, value),
                         acts=tune.mode == "apply",
                         trial=tune.digest if tune.verify else "",
                         persist=tune.persist,

@@ -21,7 +21,7 @@ from actuator.data.server import ServerQuery
 from actuator.data.store import Store
 from actuator.decision import Decision
 from actuator.engine import Engine, Source
-from actuator.knobs import KNOBS, Knob, Live, Target, Value
+from actuator.knobs import KNOBS, Knob, KnobError, Live, Target, Value
 from actuator.ledger.dropins import DropIns
 from actuator.ledger.ledger import Ledger
 from actuator.placement import HostCpus
@@ -65,6 +65,7 @@ class Guest:
     busy: float = 0.0
     node: int = 0
     refusal: str | None = None
+    breaks: str = ""
     declared: DeclaredPolicy = field(default_factory=DeclaredPolicy)
     stats_age: float = 1.0
     balloon_rate: int | None = None
@@ -182,6 +183,8 @@ class Balloon(Knob):
 
     def write(self, target: Target, value: Value) -> None:
         guest = self._host.guests[target[0][1]]
+        if guest.breaks:
+            raise KnobError(guest.breaks)
         guest.target = int(value) // MIB
         if guest.balloon_rate is None:
             guest.actual = guest.target

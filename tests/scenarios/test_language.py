@@ -66,6 +66,16 @@ def test_a_record_that_reads_itself_remembers_also_over_a_scrape_that_failed(hos
         assert [decision.after for decision in run.tick(2)] == [300, 400]
 
 
+def test_a_record_that_was_wrong_and_is_gone_is_at_fault_no_more(host: Host) -> None:
+    wrong = "      - {record: both, expr: kvm_memory_total_bytes + on () kvm_domain_balloon_actual_bytes}\n"
+    host.guests = {"a": Guest(), "b": Guest()}
+    with Run(host, rules=rules(wrong, FASTER)) as run:
+        run.tick()
+        assert run.faults["both"] != ()
+        run.engine.reload(rules(FASTER), run.engine.policy)
+        assert run.faults["both"] == ()
+
+
 def test_the_knobs_of_a_set_are_written_in_their_order(host: Host) -> None:
     several = FASTER.replace("{ksm.pages", "{ksm.sleep_millisecs: 50, ksm.run: 1, ksm.pages")
     with Run(host, rules=rules(several)) as run:
@@ -254,6 +264,32 @@ def test_one_guest_in_quarantine_costs_no_other(host: Host) -> None:
         assert host.guests["roomy"].actual < 900
         (fault,) = run.faults["lend"]
         assert fault.startswith("balloon.target of full is in quarantine")
+
+
+def test_a_rule_in_quarantine_is_in_nobodys_way(host: Host) -> None:
+    other = FASTER.replace("faster", "other").replace("kvm_ksm_pages_to_scan * 2", "300")
+    with Run(host, rules=rules(having("priority: 1", VERIFIED), other)) as run:
+        run.tick(4)
+        assert host.ksm("pages_to_scan") == 100
+        run.tick(2)
+        assert host.ksm("pages_to_scan") == 300
+
+
+def test_a_write_that_failed_is_not_on_trial(host: Host) -> None:
+    lend = """
+      - tune: lend
+        because: b
+        when: kvm_domain_balloon_actual_bytes > 0
+        set: {balloon.target: 512 * 1024 * 1024}
+        verify: {expr: kvm_domain_balloon_actual_bytes < 800 * 1024 * 1024, within: 5s}
+    """
+    host.guests = {"web": Guest(breaks="libvirt is busy with another job of it")}
+    with Run(host, rules=rules(lend)) as run:
+        run.tick(4)
+        assert run.engine.aftermath.quarantined_targets == 0
+        host.guests["web"].breaks = ""
+        run.tick(4)
+        assert host.guests["web"].actual == 512
 
 
 def test_a_dry_run_has_nothing_to_verify(host: Host) -> None:

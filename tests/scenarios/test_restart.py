@@ -349,6 +349,20 @@ def test_a_rule_that_persists_from_now_on_or_no_more(swapping: Host) -> None:
     assert swappiness(swapping) == 60
 
 
+def test_while_it_is_paused_nothing_is_kept_from_now_on(swapping: Host) -> None:
+    with Run(swapping, rules=rules(SWAP.replace("        persist: true\n", ""))) as run:
+        run.tick()
+        run.engine.executor.paused = "paused"
+        run.engine.reload(rules(SWAP), run.engine.policy)
+        size = run.ledger.size_bytes
+        run.tick(3)
+        assert run.ledger.size_bytes == size
+        assert not (swapping.root / DROP_IN).exists()
+        run.engine.executor.paused = None
+        run.tick()
+        assert (swapping.root / DROP_IN).exists()
+
+
 def test_what_someone_else_has_set_since_is_not_kept(swapping: Host) -> None:
     with Run(swapping, rules=rules(SWAP)) as run:
         run.tick()
