@@ -50,7 +50,9 @@ def replace(path: Path, content: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     new = path.with_name(f".{path.name}.new")
     try:
-        new.write_bytes(content)
+        new.unlink(missing_ok=True)  # one that somebody has put there may lead anywhere
+        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666), "wb") as file:
+            file.write(content)
         new.replace(path)
     except OSError as error:
         with suppress(OSError):
@@ -61,13 +63,16 @@ def replace(path: Path, content: bytes) -> None:
 
 
 def _write_over(path: Path, content: bytes) -> None:
+    descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        with path.open("r+b") as file:
+        with os.fdopen(descriptor, "r+b", closefd=False) as file:
             file.write(content)
             file.truncate()
     except OSError:
-        os.truncate(path, 0)
+        os.ftruncate(descriptor, 0)
         raise
+    finally:
+        os.close(descriptor)
 
 
 def is_full(error: OSError) -> bool:

@@ -119,6 +119,12 @@ def test_an_exporter_that_goes_is_a_gap_and_a_kill_leaves_what_there_was(tmp_pat
     assert len(told) == 1 and "ends without # EOF, as after a kill" in told[0]
 
 
+def test_a_place_that_is_not_there_is_another_fault_than_a_file_that_is(tmp_path: Path, root: Path) -> None:
+    with running(exporter(tmp_path, root)) as server:
+        flags = ("--scrape.url", url_of(server), "-o", tmp_path / "missing/a.om")
+        assert run("kvmtune-actuator", "record", *flags).returncode == 1
+
+
 def test_it_ends_in_time_and_keeps_only_some_metrics(tmp_path: Path, root: Path) -> None:
     file = tmp_path / "a.om.gz"
     with running(exporter(tmp_path, root)) as server:

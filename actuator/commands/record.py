@@ -14,7 +14,7 @@ from actuator.commands.flags import BAD_INPUT, FAILED, OK, Subparsers, add_scrap
 from actuator.commands.progress import Progress
 from actuator.data.scrape import ScrapeResult
 from actuator.data.store import Store
-from actuator.replay.recording import Recorder, RecordingError
+from actuator.replay.recording import Recorder, RecordingError, ThereAlreadyError
 from kvmhost.units import duration_seconds, format_bytes
 from kvmweb.arguments import checked
 
@@ -78,7 +78,7 @@ def record(options: argparse.Namespace) -> int:
         recorder = Recorder(options.output, overwrite=options.force, keeps=options.match.fullmatch)
     except RecordingError as error:
         progress.tell(str(error))
-        return BAD_INPUT
+        return BAD_INPUT if isinstance(error, ThereAlreadyError) else FAILED
     taken = _Taken(progress)
     with closing(recorder):
         try:

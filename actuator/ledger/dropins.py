@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +17,9 @@ from actuator.ledger.standing import Settings
 
 SYSCTL = "etc/sysctl.d/90-kvmtune.conf"
 TMPFILES = "etc/tmpfiles.d/90-kvmtune.conf"
+
+# The ledger belongs to the user of the service, and what a boot sets is done as root: nothing else gets there.
+_SETTING = re.compile(r"vm\.\w+|/sys/(?:devices/system/node/node\d+|kernel/mm)/hugepages/hugepages-\d+kB/nr_hugepages")
 
 _OURS = "# Written by kvmtune-actuator, and written anew with each change: do not edit."
 _HEAD = f"""\
@@ -34,9 +38,13 @@ class DropIns:
     def keep(self, settings: Settings) -> str:
         """As `ledger.NextBoot`. A file that is not ours is left alone."""
         parts: dict[str, list[Kept]] = {SYSCTL: [], TMPFILES: []}
+        refused = []
         for setting, kept in sorted(settings.items()):
-            parts[TMPFILES if setting.startswith("/") else SYSCTL].append(kept)
-        problems = (_put(self._root / file, _text(part)) for file, part in parts.items())
+            if _SETTING.fullmatch(setting) and isinstance(kept.value, int):
+                parts[TMPFILES if setting.startswith("/") else SYSCTL].append(kept)
+            else:
+                refused.append(f"no rule can have the next boot set {setting!r}: it is left out")
+        problems = (*refused, *(_put(self._root / file, _text(part)) for file, part in parts.items()))
         return "; ".join(problem for problem in problems if problem)
 
 
@@ -44,7 +52,8 @@ def _text(part: Sequence[Kept]) -> str:
     if not part:
         return ""
     return _HEAD + "".join(
-        f"\n# {kept.rule}: {' '.join(kept.because.split())} It was {kept.original}.\n{_line(kept)}\n" for kept in part
+        f"\n# {' '.join(f'{kept.rule}: {kept.because} It was {kept.original}.'.split())}\n{_line(kept)}\n"
+        for kept in part
     )
 
 

@@ -150,7 +150,7 @@ class Ledger:
             old.unlink(missing_ok=True)
             old.hardlink_to(self.path)
         if self._unread:
-            descriptor = os.open(damaged, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            descriptor = os.open(damaged, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
             try:
                 files.write_all(descriptor, b"".join(line + b"\n" for line in self._unread))
                 os.fsync(descriptor)
@@ -248,8 +248,8 @@ def _is_torn(end: bytes) -> bool:
 
 def _open(path: Path) -> int:
     try:
-        return os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        return os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except OSError as error:
         if error.errno == errno.EROFS and path.exists():
-            return os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # enough to restore by
+            return os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)  # enough to restore by
         raise

@@ -88,9 +88,11 @@ def _named(sides: Sequence[Side]) -> str:
 
 def _restored(sides: Sequence[Side]) -> Iterator[Finding]:
     for side in sides:
-        if side.rule.on_clear != "restore" or len(sides) == 1:
+        if side.rule.on_clear != "restore":
             continue
-        others = [other for other in sides if other is not side]
+        others = [one for one in sides if one is not side and not exclude_each_other(side.selected, one.selected)]
+        if not others:
+            continue
         yield at(
             side.rule, "on_clear",
             f"'on_clear: restore' puts {side.action.knob} back only if this rule was the last to change it, and "

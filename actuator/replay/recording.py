@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from actuator.data.exposition import MAX_LINES, ExpositionError, Parser
+from actuator.data.exposition import MAX_LINE_CHARACTERS, MAX_LINES, ExpositionError, Parser
 from actuator.data.store import Selection, Store, milliseconds
 from actuator.promql.columns import is_stale
 from actuator.promql.labels import NAME, Labels, drop_name, get
@@ -33,11 +33,16 @@ _PLAIN_NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 _VALUE = re.compile(rb"[ }\t][0-9a-zA-Z.+-]+\n")
 _NO_SAMPLE = (b"#", b"\n")
 _HINT = "is this a recording of `kvmtune-actuator record`?"
+_MOST_LINE_BYTES = 4 * MAX_LINE_CHARACTERS  # of UTF-8
 _TORN = (EOFError, gzip.BadGzipFile, zlib.error)
 
 
 class RecordingError(Exception):
     """The file is no recording, or cannot be read or written; the message names file and line."""
+
+
+class ThereAlreadyError(RecordingError):
+    """There is such a file, and it is to be kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +69,7 @@ class Recorder:
         try:
             self._file: BinaryIO = path.open("wb" if overwrite else "xb", buffering=0)
         except FileExistsError:
-            raise RecordingError(f"{path} is there already: --force overwrites it, -o names another") from None
+            raise ThereAlreadyError(f"{path} is there already: --force overwrites it, -o names another") from None
         except OSError as error:
             raise RecordingError(f"cannot write {path}: {error.strerror}") from None
         self._gzip = zlib.compressobj(wbits=_GZIP_WBITS) if path.suffix == ".gz" else None
@@ -210,7 +215,9 @@ class Recording:
     def _lines(self) -> Iterator[bytes]:
         """The whole lines before # EOF. Afterwards ``_torn`` is None if it was there, else what else is known."""
         try:
-            for line in self._file:
+            while line := self._file.readline(_MOST_LINE_BYTES):
+                if len(line) == _MOST_LINE_BYTES:
+                    raise self._error(self._number + 1, f"a line of {_MOST_LINE_BYTES} bytes or more")
                 if line.rstrip() == _EOF:
                     self._torn = None
                     break
@@ -218,7 +225,7 @@ class Recording:
                     return
                 self._number += 1
                 yield line
-            if self._torn is None and self._file.readline():
+            if self._torn is None and self._file.readline(1):
                 raise self._error(self._number + 2, "something follows # EOF: are these several recordings?")
         except _TORN as error:
             self._torn = f" ({error})"

@@ -6,6 +6,7 @@ The format is Prometheus' rule file, with `tune:` beside `record:`.
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Iterable, Mapping
 from functools import partial
@@ -94,10 +95,17 @@ def loads(text: str, file: str = "rules.yml", compile_expr: Compile = for_memory
 
 
 def rule_files(path: Path) -> list[Path]:
-    """The rule files of a directory, or the file itself."""
-    if path.is_dir():
-        return sorted(file for file in path.glob("*.yml") if not file.name.endswith(".test.yml"))
-    return [path]
+    """The rule files of a directory, or the file itself; `InvalidConfig` if the directory cannot be read.
+
+    Hidden ones are an editor's, or a copying program's.
+    """
+    if not os.path.isdir(path):  # noqa: PTH112 (false for what must not be looked at, and no error)
+        return [path]
+    try:
+        files = sorted(path.iterdir())
+    except OSError as error:
+        raise InvalidConfig([Problem(str(path), 1, 1, f"cannot be read: {error.strerror}")]) from None
+    return [file for file in files if file.match("[!.]*.yml") and not file.name.endswith(".test.yml")]
 
 
 class _Reader:

@@ -16,7 +16,13 @@ _SHIPPED = {RULES: Path(__file__).with_name("shipped"), POLICY: policy.DEFAULT_P
 
 def in_force(name: str, config: Path = CONFIG) -> Path:
     """`RULES` or `POLICY`: the operator's, if `config` has it, else what ships."""
-    return config / name if (config / name).exists() else _SHIPPED[name]
+    try:
+        (config / name).stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return _SHIPPED[name]
+    except OSError:
+        pass  # it is there: who reads it says why that cannot be
+    return config / name
 
 
 def copy(config: Path) -> Iterator[Path]:

@@ -87,7 +87,7 @@ class TestFile:
 
 def files(path: Path) -> list[Path]:
     """The test files of a directory, or the file itself."""
-    return sorted(path.glob(f"*{SUFFIX}")) if path.is_dir() else [path]
+    return sorted(path.glob(f"[!.]*{SUFFIX}")) if path.is_dir() else [path]
 
 
 def load(path: Path, promises: Policy) -> TestFile:

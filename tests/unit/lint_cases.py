@@ -345,6 +345,7 @@ CONFLICTS = [
     ((tune('kvm_ksm_run == 0', 'on_clear: restore'), tune('kvm_ksm_run > 0', name="c", action="set: {ksm.run: 0}")), [
         "8:19: warning: a: 'on_clear: restore' puts ksm.run back only if this rule was the last to change it, and 'c' (rules.yml:9) changes it, too: let one rule have the knob",
     ]),
+    ((tune('kvm_domain_process_stopped{domain="a"} == 0', 'on_clear: restore', action="set: {balloon.stats_period: 1}"), tune('kvm_domain_process_stopped{domain=~"b.*"} == 0', name="c", action="set: {balloon.stats_period: 1}")), []),
     ((tune('kvm_memory_available_bytes > 0', action=allocate()), tune('kvm_memory_available_bytes >= 0', 'priority: 2', name="c", action=allocate())), [
         "7:19: warning: a: it spends memory that 'c' (rules.yml:8) divides with a higher priority: only a rule whose own 'priority' is higher is counted in",
     ]),

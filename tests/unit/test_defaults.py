@@ -8,6 +8,8 @@ import pytest
 
 from actuator.__main__ import main
 from actuator.rules import config, defaults, policy
+from kvmhost.yamltree import InvalidConfig
+from tests.host import unprivileged
 
 TOP = Path(__file__).parents[2]
 
@@ -50,3 +52,22 @@ def test_init_says_where_it_cannot_write(tmp_path: Path, capsys: pytest.CaptureF
 
 def _shipped() -> list[Path]:
     return sorted((TOP / "rules").glob("*.yml"))
+
+
+def test_a_configuration_that_this_user_may_not_see_is_not_taken_for_none(tmp_path: Path) -> None:
+    (tmp_path / "rules").mkdir()
+    tmp_path.chmod(0)
+    with unprivileged():
+        rules = defaults.in_force("rules", tmp_path)
+        assert rules == tmp_path / "rules"
+        with pytest.raises(InvalidConfig, match="Permission denied"):
+            config.load([rules])
+    tmp_path.chmod(0o700)
+
+
+def test_hidden_files_are_no_rules(tmp_path: Path) -> None:
+    (tmp_path / "a.yml").write_text("groups: []")
+    (tmp_path / "a.test.yml").write_text("")
+    (tmp_path / "._a.yml").write_bytes(b"\xff\x00")
+    (tmp_path / ".#a.yml").symlink_to("somebody@somewhere:1")  # of an editor that was killed
+    assert config.rule_files(tmp_path) == [tmp_path / "a.yml"]

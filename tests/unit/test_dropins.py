@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -79,3 +80,22 @@ def test_one_that_cannot_be_written_does_not_cost_the_other(tmp_path: Path) -> N
         f"{tmp_path / SYSCTL} cannot be written, so the next boot will not set what rules have set: File exists"
     )
     assert lines(tmp_path / TMPFILES) == [f"w {POOL.setting} - - - - 512"]
+
+
+@pytest.mark.parametrize(
+    "foreign",
+    [
+        replace(SWAP, setting="kernel.core_pattern", value="|/var/lib/kvmtune/x"),
+        replace(SWAP, setting="/etc/ld.so.preload"),
+        replace(SWAP, value="10\nkernel.core_pattern = x"),
+    ],
+    ids=["another sysctl", "another file", "more than a number"],
+)
+def test_whoever_can_write_the_ledger_does_not_decide_what_a_boot_sets(tmp_path: Path, foreign: Kept) -> None:
+    assert "it is left out" in keep(tmp_path, foreign)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_words_of_a_rule_stay_in_their_comment(tmp_path: Path) -> None:
+    keep(tmp_path, replace(SWAP, rule="a\nkernel.core_pattern = x", original="6\nkernel.x = 1"))
+    assert lines(tmp_path / SYSCTL) == ["vm.swappiness = 10"]

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from actuator.console import history
 from actuator.console.history import NAME, Entry, Event, Faults, History, Noted, decode, encode, read
 from actuator.decision import Decision
+from tests.disks import full_disk
 
 GUEST = (("domain", "web-1"),)
 WRITTEN = Decision(
@@ -100,16 +101,15 @@ def test_it_is_bounded_and_keeps_what_is_newest(tmp_path: Path, monkeypatch: pyt
 
 
 def test_a_full_disk_is_told_once_and_when_it_is_over(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    (tmp_path / NAME).symlink_to("/dev/full")
     kept = History(tmp_path, dry_run=False)
     with caplog.at_level(logging.INFO):
-        for entry in ENTRIES:
-            kept.note(entry)
-        (tmp_path / NAME).unlink()
+        with full_disk(0):
+            for entry in ENTRIES:
+                kept.note(entry)
         for entry in ENTRIES:
             kept.note(entry)
     assert [record.getMessage() for record in caplog.records] == [
-        f"{tmp_path / NAME} cannot be written: No space left on device; the rules go on without it "
+        f"{tmp_path / NAME} cannot be written: File too large; the rules go on without it "
         "(--state-dir names another place)",
         f"{tmp_path / NAME} is written again",
     ]
@@ -122,3 +122,12 @@ def test_a_place_that_cannot_be_is_told_once(tmp_path: Path, caplog: pytest.LogC
     for entry in ENTRIES:
         kept.note(entry)
     assert len(caplog.records) == 1
+
+
+def test_a_link_in_its_place_is_not_followed(tmp_path: Path) -> None:
+    """Its directory belongs to the service's user; root writes there, too, as in `restore`."""
+    other = tmp_path / "other"
+    other.write_text("as it was")
+    (tmp_path / NAME).symlink_to(other)
+    History(tmp_path, dry_run=False).note(Event(time=1, what="reloaded", detail=""))
+    assert other.read_text() == "as it was"

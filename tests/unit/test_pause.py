@@ -85,3 +85,12 @@ def test_a_directory_where_nobody_can_put_one_is_no_pause(tmp_path: Path) -> Non
 def test_what_is_told(begun: Pause, text: str) -> None:
     assert begun.text == text
     assert Pause(since=0, until=NOW, because="x").text.startswith("paused until 1970-01-1")
+
+
+def test_a_link_in_the_way_is_not_followed(tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.write_text("as it was")
+    (tmp_path / f".{pause.NAME}.new").symlink_to(other)
+    pause.begin(tmp_path, Pause(since=1.0))
+    assert other.read_text() == "as it was"
+    assert not (tmp_path / pause.NAME).is_symlink()
