@@ -40,9 +40,9 @@ log = logging.getLogger("kvmtune-exporter")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until SIGINT or SIGTERM; returns the exit status."""
     options = parsed(arguments)
-    logs.to_standard_error()
-    # Blocked before any thread starts, so that sigwait below is the only one to get them.
+    # Blocked before any thread starts, that of the log included, so that sigwait below is the only one to get them.
     signal.pthread_sigmask(signal.SIG_BLOCK, _STOP)
+    logs.to_standard_error()
     fs = HostFS(options.path_rootfs, most_kept=runtime.tune())
     reader = LibvirtReader(
         Settings(

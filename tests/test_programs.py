@@ -251,6 +251,7 @@ def test_a_metric_that_nobody_exports_is_an_error_to_check_and_a_line_to_run(hos
     assert done.stderr.endswith("problems: 1; nothing was done\n")
     actuator = host.actuator(host.exporter())
     actuator.wait_for("the exporter of this version has no kvm_ksm_rum: `kvmtune-actuator check` says where")
+    actuator.wait_for("each decision is told here")
     assert actuator.end(signal.SIGTERM) == 0
 
 
