@@ -150,6 +150,7 @@ def markdown(facts: Mapping[str, str], scored: Sequence[Score], *, command: str,
         table(("", ""), facts.items()),
         "## Goals\n",
         table(("goal", "measured", ""), found),
+        _MISSED,
     ]
     for mix in dict.fromkeys(score.mix for score in scored):
         rows = [_row(score) for score in scored if score.mix == mix]
@@ -179,6 +180,12 @@ def _real(seconds: float | None) -> str:
     return "–" if seconds is None else f"{seconds * SCALE:.0f} s"
 
 
+_MISSED = """\
+Where one is missed, it is by the same two things. In *barren* little can be merged at all, some 20 MiB, and it is found
+in parts, as processes come: all of it is merged in the end, but the area of so little is small, and a second of delay
+is much of it. And where all is merged at once, as in *clones*, Harvester's rules stop ksmd; the patrol goes on, at a
+thousandth of a CPU and less, since nothing else tells what guests write to merged pages.
+"""
 _REACTION = """\
 ## Reaction
 
