@@ -139,7 +139,7 @@ def test_in_calm_all_is_told(site: Site) -> None:
         assert site.recovered()
 
 
-@pytest.mark.parametrize("count", [1, 5, 25])
+@pytest.mark.parametrize("count", [1, 25])
 def test_stopped_qemus_cost_themselves_only(site: Site, count: int) -> None:
     victims, well = site.others[:count], site.others[count:]
     with stopped(*(site.lab.qemu_pid(guest) for guest in victims)):

@@ -165,19 +165,6 @@ def test_an_idle_guest_lends_memory_down_to_its_floor_and_gets_it_back_when_it_n
     assert actuator.end(signal.SIGTERM) == 0
 
 
-def test_two_busy_guests_on_one_cpu_end_up_on_different_cpus(
-    idle: Guest, full: Guest, kvmtune: Programs, rules: Path
-) -> None:
-    only(rules, "cpu")
-    assert vcpu_affinity(idle) == vcpu_affinity(full) == {0}
-    for guest in (idle, full):
-        guest.command("busy")
-    actuator = start(kvmtune, rules, "--apply")
-    wait_until(lambda: vcpu_affinity(idle).isdisjoint(vcpu_affinity(full)), "they are apart", 120)
-    assert actuator.end(signal.SIGTERM) == 0
-    assert vcpu_affinity(idle) == vcpu_affinity(full) == {0}
-
-
 class Knobs:
     """What the actuator may touch, as the kernel and virsh tell it."""
 
