@@ -95,11 +95,15 @@ class GuestDetailsReader:
         by_pid = {guest.pid: guest for guest in guests}
         run = self._reads.run((pid, partial(_read, self._fs, guest)) for pid, guest in by_pid.items())
         silent = (run.stalled | run.skipped) & by_pid.keys()
-        found = run.results | {pid: self._unknown(pid) for pid in silent}
+        found = run.results | {pid: self._unknown(by_pid[pid]) for pid in silent}
         return {by_pid[pid].uuid: details for pid, details in found.items()}
 
-    def _unknown(self, pid: int) -> GuestDetails:
-        fault = HostError(self._fs.root / f"proc/{pid}", "what it tells of its memory does not answer")
+    def _unknown(self, guest: GuestSample) -> GuestDetails:
+        fault = HostError(
+            self._fs.root / f"proc/{guest.pid}",
+            f"the files on the memory of the guest {guest.name} do not answer",
+            "look at its QEMU's state with ps",
+        )
         return GuestDetails(held=None, counted=None, merged=None, emulator_cpus=None, thread_cpus={}, faults=(fault,))
 
 

@@ -137,7 +137,9 @@ class Libvirt:
 
     def _call(self, function: Callable[..., T], *args: object) -> T:
         if time.monotonic() < self._rests_until:
-            raise VirtUnavailable(f"{self.uri} did not answer a moment ago")
+            raise VirtUnavailable(
+                f"{self.uri} did not answer a moment ago, and is asked again in {_REST_SECONDS:g} s at most"
+            )
         try:
             self._process.warm_up(_START_SECONDS)
         except VirtTimeout:

@@ -43,7 +43,8 @@ class DropIns:
             if _SETTING.fullmatch(setting) and isinstance(kept.value, int):
                 parts[TMPFILES if setting.startswith("/") else SYSCTL].append(kept)
             else:
-                refused.append(f"no rule can have the next boot set {setting!r}: it is left out")
+                what = f"the ledger has the next boot set {setting!r}, which no rule can"
+                refused.append(f"{what}: it is left out; see who else writes the ledger")
         problems = (*refused, *(_put(self._root / file, _text(part)) for file, part in parts.items()))
         return "; ".join(problem for problem in problems if problem)
 

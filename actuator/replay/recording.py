@@ -217,7 +217,7 @@ class Recording:
         try:
             while line := self._file.readline(_MOST_LINE_BYTES):
                 if len(line) == _MOST_LINE_BYTES:
-                    raise self._error(self._number + 1, f"a line of {_MOST_LINE_BYTES} bytes or more")
+                    raise self._error(self._number + 1, f"a line of {_MOST_LINE_BYTES} bytes or more; {_HINT}")
                 if line.rstrip() == _EOF:
                     self._torn = None
                     break

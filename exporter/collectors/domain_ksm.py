@@ -74,9 +74,7 @@ def status(merging: Merging) -> str | None:
         return HUGEPAGES
     if held and held.shmem > held.anon:
         return SHARED_MEMORY
-    if ksm_stat is None or merging.ksmd_scans is None:
-        return None
-    if ksm_stat.merging_pages is None or ksm_stat.rmap_items is None:
+    if ksm_stat is None or None in (ksm_stat.merging_pages, ksm_stat.rmap_items, merging.ksmd_scans):
         return None
     if not merging.ksmd_scans:
         return HOST_OFF

@@ -128,7 +128,7 @@ GOOD = 'a{b="c"} 1 1000\nup 1 1000\n'
         (GOOD + "a 1 1005\na{ 2 1005\n", ": line 4: expected a label or '}', got '2'"),
         (GOOD + "# x\n\na 1 1005\na 2 1005\nup 1 1005\n", ": line 6: a occurs twice"),
         (GOOD + "# EOF\n" + GOOD, ":4: something follows # EOF: are these several recordings?"),
-        ("a" * 262144, ":1: a line of 262144 bytes or more"),
+        ("a" * 262144, ":1: a line of 262144 bytes or more; is this a recording of `kvmtune-actuator record`?"),
         ("{\n", ":1: there is no timestamp; is this a recording of `kvmtune-actuator record`?"),
     ],
 )  # fmt: skip
