@@ -63,7 +63,7 @@ bench-actuator: ## measure ticks, reaction and use of the actuator; BENCH="--hel
 	@scripts/setup lab
 	@$(python) -m benchmarks.actuator $(BENCH)
 
-bench-policies: ## as root, two hours: the autopilot next to its peers; BENCH="--help" tells the parts
+bench-policies: ## as root, three hours: the autopilot next to its peers; BENCH="--help" tells the parts
 	@scripts/setup lab
 	@$(python) -m benchmarks.policies $(BENCH)
 

@@ -7,9 +7,9 @@ import subprocess
 import sys
 
 PARTS = {
-    "ksm": "KSM on the real kernel, an hour and a half",
+    "ksm": "KSM on the real kernel, an hour",
     "balloon": "balloons in a model of hosts with 8 to 500 guests",
-    "balloon_guests": "balloons of real guests on a host made small",
+    "balloon_guests": "balloons of real guests on a host made small, three quarters of an hour",
     "pinning": "vCPUs of real guests that begin on the wrong CPUs",
 }
 _USAGE = """\

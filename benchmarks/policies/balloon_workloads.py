@@ -189,6 +189,18 @@ def _shortage(draft: _Draft) -> None:
             draft.change(guest, 500, 900, float(draft.random.uniform(1.5, 2.2)), over=60)
 
 
+def _trade(draft: _Draft) -> None:
+    """One half of the guests works, then the other: what these give back is what those want."""
+    draft.peak = float(draft.random.uniform(0.75, 0.9))
+    working, resting = np.array_split(draft.random.permutation(draft.count), 2)
+    start = 420
+    while start < draft.seconds - 60:
+        end = start + int(draft.random.integers(90, 240))
+        for guest in working:
+            draft.change(int(guest), start, end, float(draft.random.uniform(1.4, 2.5)))
+        start, working, resting = end, resting, working
+
+
 _MORE = (_steps, _ramps, _bursts, _together, _pressure)
 
 
@@ -215,6 +227,7 @@ KINDS: Mapping[str, Callable[[_Draft], None]] = {
     "pressure": _pressure,
     "shortage": _shortage,
     "mix": _mix,
+    "trade": _trade,
 }
 
 

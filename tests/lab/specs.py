@@ -19,6 +19,9 @@ class GuestSpec:
     uuid: str = field(default_factory=lambda: str(uuid.uuid4()))
     about: str = ""  # XML: title, description, metadata
     memory_mib: int = 256
+    current_mib: int | None = (
+        None  # of memory_mib, what it starts with: some tools take it for the least it should have
+    )
     memory_backing: str = ""  # XML: HUGEPAGES, SHARED_MEMORY
     share_pages: bool = True  # False: <nosharepages/>, KSM leaves it alone
     virtio_mem_mib: int = 0  # of a virtio-mem device, beside memory_mib; all of it is requested
@@ -61,7 +64,8 @@ class GuestSpec:
 
     def _memory(self) -> str:
         if not self.virtio_mem_mib:
-            return f"<memory unit='MiB'>{self.memory_mib}</memory>"
+            current = self.current_mib or self.memory_mib
+            return f"<memory unit='MiB'>{self.memory_mib}</memory><currentMemory unit='MiB'>{current}</currentMemory>"
         total_mib = self.memory_mib + self.virtio_mem_mib
         return f"""<maxMemory slots='1' unit='MiB'>{total_mib}</maxMemory>
   <memory unit='MiB'>{total_mib}</memory>

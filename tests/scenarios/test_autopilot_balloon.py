@@ -53,6 +53,14 @@ def test_the_host_keeps_its_reserve_while_guests_take_steps_together() -> None:
     assert score.host_swap == 0
 
 
+@pytest.mark.parametrize("seed", [1, 3, 4])
+def test_what_some_guests_have_just_given_up_others_need_not_wait_for(seed: int) -> None:
+    """When only what is idle for a minute goes, the mean is 17 to 36 s."""
+    score = run(balloon_workloads.make("trade", 8, seed, SECONDS), RULES, POLICY).score
+    assert score.step_mean <= 10
+    assert score.kills == score.reversals == score.below == 0
+
+
 def test_nobody_falls_below_what_it_used_and_a_tenth_of_that() -> None:
     host = Host(balloon_workloads.make("shortage", 8, 202, SECONDS), START)
     with Actuator(host, RULES, POLICY) as actuator:
