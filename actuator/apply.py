@@ -11,7 +11,7 @@ from actuator.decision import Decision
 from actuator.knobs import Knob, KnobError, Live, Target, Value
 from actuator.ledger import detour, release
 from actuator.ledger.ledger import Ledger, LedgerError
-from actuator.ledger.records import Cleared, Held, Intent, Key, Outcome, Owned, Released
+from actuator.ledger.records import Cleared, Held, Intent, Key, Outcome, Owned, Released, is_of_guest
 from actuator.plans.plan import Setpoint
 
 _LOOK_FOR_GONE_SECONDS = 60.0
@@ -257,7 +257,7 @@ class Writer:
     def _forget_the_gone(self, now: float) -> None:
         """Guests that were not there at two looks have nothing left to put back, and nothing to hold against a rule."""
         known = {*self._ledger.owned, *(key for _, key in self._ledger.held)} - self._settling.keys()
-        of_guests = {key for key in known if "domain" in dict(key[1]) and key[0] in self._knobs}
+        of_guests = {key for key in known if is_of_guest(key) and key[0] in self._knobs}
         gone = set()
         for name in {name for name, _ in of_guests}:
             try:

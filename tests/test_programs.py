@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from actuator.ledger.ledger import Ledger
+from actuator.ledger.records import Intent
 from tests.filehost import RULES, Host, host_in
 from tests.programs import BIN, PATIENCE_SECONDS, run, wait_until
 
@@ -83,6 +85,30 @@ def test_after_kill_9_restore_puts_everything_back(host: Host) -> None:
     assert host.ksm() == ("0", "444")
     again = run("kvmtune-actuator", "restore", *host.options)
     assert (again.returncode, again.stdout) == (0, "nothing to restore: no value is changed\n")
+
+
+def test_guests_of_another_libvirt_are_not_taken_for_gone_until_they_are_given_up(host: Host) -> None:
+    (host.directory / "state").mkdir()
+    ledger = Ledger(host.directory / "state")
+    ledger.connect("test:///gone")
+    lent = Intent(id=1, time=1, knob="balloon.target", target=(("domain", "web-1"),), identity="uuid", before=2**30, after=2**29, rule="r", because="b")  # fmt: skip
+    ledger.append(lent)
+    ledger.close()
+    restore = f"kvmtune-actuator restore --state-dir {host.directory}/state"
+    for command in ((*host.actuator_arguments("http://127.0.0.1:1/metrics"), "--apply"), ("restore", *host.options)):
+        done = run("kvmtune-actuator", *command)
+        assert done.returncode == 1
+        assert done.stderr == (
+            f"{host.directory}/state/ledger.jsonl has changes to guests of test:///gone, and to test:///nowhere they would "
+            f"be gone: put them back by '{restore}', which asks test:///gone; if that is gone for good, "
+            f"'{restore} --forget-guests' gives them up\n"
+        )
+    done = run("kvmtune-actuator", "restore", *host.options, "--forget-guests")
+    assert done.stdout.splitlines() == [
+        "forgotten: web-1 balloon.target was 1 GiB",
+        "nothing to restore: no value is changed",
+    ]
+    assert done.returncode == 0
 
 
 def test_only_one_acts_on_a_host_whatever_its_state_directory(host: Host) -> None:

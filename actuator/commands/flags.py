@@ -120,11 +120,11 @@ def add_state(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
-def add_host(parser: argparse.ArgumentParser) -> None:
-    """The host that is written to, and the state directory."""
+def add_host(parser: argparse.ArgumentParser, *, libvirt: str = "qemu:///system") -> None:
+    """The host that is written to, and the state directory. `libvirt`: which one it is if the flag does not say."""
     add_state(parser)
     parser.add_argument(
-        "--libvirt.uri", dest="libvirt_uri", metavar="URI", help="libvirt connection (default: qemu:///system)"
+        "--libvirt.uri", dest="libvirt_uri", metavar="URI", help=f"libvirt connection (default: {libvirt})"
     )
     parser.add_argument(
         "--path.rootfs", dest="path_rootfs", type=Path, default=Path("/"), metavar="DIR",

@@ -19,6 +19,7 @@ from actuator.ledger import ledger as ledgers
 from actuator.ledger import lock
 from actuator.ledger.dropins import DropIns
 from actuator.ledger.ledger import Ledger
+from actuator.ledger.records import Released
 from actuator.restore import Restoration, Restorer
 from kvmhost.fs import HostFS
 
@@ -39,7 +40,12 @@ def add(subparsers: Subparsers) -> None:
         epilog="Exit status: 0 all is put back, 1 something is not, or damaged records leave that unknown, 2 there is "
         "no ledger in the state directory.",
     )
-    add_host(parser)
+    add_host(parser, libvirt="that of the guests in the ledger")
+    parser.add_argument(
+        "--forget-guests",
+        action="store_true",
+        help="first forget what guests have to get back, as when their libvirt is gone for good; each is named",
+    )
     parser.set_defaults(command=restore)
 
 
@@ -50,9 +56,12 @@ def restore(options: argparse.Namespace) -> int:
         return BAD_INPUT
     with (
         opened(options) as ledger,
-        Libvirt(options.libvirt_uri, options.path_rootfs, time.time, readonly=False) as libvirt,
+        Libvirt(options.libvirt_uri or ledger.libvirt, options.path_rootfs, time.time, readonly=False) as libvirt,
     ):
-        if any("domain" in dict(target) for _, target in ledger.owned):
+        if options.forget_guests:
+            forget_guests(ledger)
+        ledger.connect(libvirt.uri)
+        if ledger.owned_of_guests:
             await_guests(libvirt)
         on_host = knobs.connect(HostFS(options.path_rootfs), libvirt, time.time)
         status = put_back(on_host, ledger, History(options.state_dir, dry_run=False))
@@ -60,6 +69,13 @@ def restore(options: argparse.Namespace) -> int:
             return status
     print("damaged records are left: put back by hand what they tell of, and remove them", file=sys.stderr)
     return FAILED
+
+
+def forget_guests(ledger: Ledger) -> None:
+    """What guests have is not ours to put back any more; `LedgerError`."""
+    for owned in ledger.owned_of_guests.values():
+        ledger.append(Released(time=time.time(), knob=owned.knob, target=owned.target, reason="forgotten"))
+        say(f"forgotten: {label(owned.target)} {owned.knob} was {shown(owned.knob, owned.original)}")
 
 
 def await_guests(libvirt: Libvirt) -> None:

@@ -131,6 +131,8 @@ def _run(options: argparse.Namespace, rules: RuleSet, limits: Policy, ledger: Le
         readonly=not options.apply,
         interval_seconds=min(options.interval, _MOST_LIBVIRT_SECONDS),
     ) as libvirt:
+        if ledger:
+            ledger.connect(libvirt.uri)
         on_host = knobs.connect(HostFS(options.path_rootfs), libvirt, time.time)
         history = History(options.state_dir, dry_run=not options.apply)
         reporter = Reporter(
@@ -204,7 +206,7 @@ def _run(options: argparse.Namespace, rules: RuleSet, limits: Policy, ledger: Le
                 manager.stopping("puts back what it has changed" if ledger else "ends")
                 status = OK
                 if ledger and options.on_stop == "restore":
-                    if any("domain" in dict(target) for _, target in ledger.owned):
+                    if ledger.owned_of_guests:
                         await_guests(libvirt)  # who has had to do with none of them yet begins to read only now
                     status = put_back(on_host, ledger, history, lambda: manager.extend(_RESTORE_STEP_SECONDS))
                 elif ledger:

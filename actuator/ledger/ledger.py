@@ -18,6 +18,7 @@ from actuator import statefile
 from actuator.ledger import files, lock
 from actuator.ledger.records import (
     HEAD,
+    Connected,
     Held,
     Intent,
     Key,
@@ -25,6 +26,7 @@ from actuator.ledger.records import (
     Released,
     decode,
     encode,
+    is_of_guest,
 )
 from actuator.ledger.standing import Owning, Settings, Standing
 
@@ -63,6 +65,7 @@ class Ledger:
         self._long_bytes = self._limit_bytes = long_bytes
         self._unread: list[bytes] = []
         self._standing = Standing()
+        self._uri = ""
         with contextlib.ExitStack() as undo:
             try:
                 directory.mkdir(parents=True, exist_ok=True)
@@ -97,11 +100,34 @@ class Ledger:
             elif end:
                 self.size_bytes += os.write(self._fd, b"\n")
 
+    def connect(self, uri: str) -> None:
+        """From here on guests are those of this libvirt; `LedgerError` while guests of another have changes.
+
+        Of which they are is not known of ledgers of earlier versions: they count as guests of this one.
+        """
+        known = self._standing.libvirt
+        if known not in ("", uri) and self.owned_of_guests:
+            restore = f"kvmtune-actuator restore --state-dir {self.path.parent}"
+            raise LedgerError(
+                f"{self.path} has changes to guests of {known}, and to {uri} they would be gone: put them back by "
+                f"'{restore}', which asks {known}; if that is gone for good, '{restore} --forget-guests' gives them up"
+            )
+        self._uri = uri
+        if not known and self.owned_of_guests:
+            with contextlib.suppress(LedgerError):  # it may be read-only, which the first write will tell
+                self._append(Connected(time=self._standing.time, uri=uri))
+
     def append(self, record: Record) -> None:
         """Write one record and wait until it is on disk; `LedgerError` if it is not.
 
         What the next boot sets is brought in line before: it must never be what the ledger knows nothing of.
         """
+        is_new = self._uri not in ("", self._standing.libvirt)
+        if is_new and isinstance(record, Intent) and is_of_guest((record.knob, record.target)):
+            self._append(Connected(time=record.time, uri=self._uri))
+        self._append(record)
+
+    def _append(self, record: Record) -> None:
         following = self._standing.after(record)
         if following.settings != self._standing.settings:
             self._keep(following)
@@ -174,6 +200,16 @@ class Ledger:
     def owned(self) -> Owning:
         """What we changed and have not released, in the order of the first changes."""
         return dict(self._standing.owned)
+
+    @property
+    def owned_of_guests(self) -> Owning:
+        """The same, of guests only."""
+        return {key: owned for key, owned in self._standing.owned.items() if is_of_guest(key)}
+
+    @property
+    def libvirt(self) -> str:
+        """The URI of the libvirt that the guests are of, or nothing while that is not known."""
+        return self._standing.libvirt
 
     @property
     def held(self) -> dict[tuple[str, Key], Held]:

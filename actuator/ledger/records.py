@@ -13,6 +13,11 @@ Key = tuple[str, Target]
 """A knob's name and whose value it is."""
 
 
+def is_of_guest(key: Key) -> bool:
+    """Whether it is a guest's value, and not the host's."""
+    return "domain" in dict(key[1])
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Intent:
     """Goes before a write: `before` is what was there, `after` what we are about to write.
@@ -153,7 +158,15 @@ class Compacted:
     last_id: int
 
 
-Record = Intent | Outcome | Released | Held | Cleared | Owned | Compacted
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Connected:
+    """From here on the guests of records are those of the libvirt at `uri`."""
+
+    time: float
+    uri: str
+
+
+Record = Intent | Outcome | Released | Held | Cleared | Owned | Compacted | Connected
 _KINDS: Mapping[str, type[Record]] = {
     "intent": Intent,
     "outcome": Outcome,
@@ -162,6 +175,7 @@ _KINDS: Mapping[str, type[Record]] = {
     "cleared": Cleared,
     "owned": Owned,
     "compacted": Compacted,
+    "connected": Connected,
 }
 
 

@@ -10,6 +10,7 @@ from actuator.ledger.records import (
     Change,
     Cleared,
     Compacted,
+    Connected,
     Held,
     Intent,
     Kept,
@@ -30,7 +31,8 @@ class Standing:
     """`owned`: what we changed and have not released, in the order of the first changes.
 
     `held`: the writes of rules that are on trial or have failed. `hands_off`: what others have taken over. `last_id`:
-    of an intent. `time`: of the last record. `damaged`: the lines that are no records, as (line number, reason).
+    of an intent. `time`: of the last record. `libvirt`: the URI of that of the guests, if it is known. `damaged`: the
+    lines that are no records, as (line number, reason).
     """
 
     owned: dict[Key, Owned] = field(default_factory=dict)
@@ -38,6 +40,7 @@ class Standing:
     hands_off: dict[Key, Released] = field(default_factory=dict)
     last_id: int = 0
     time: float = 0.0
+    libvirt: str = ""
     damaged: list[tuple[int, str]] = field(default_factory=list)
 
     def after(self, record: Record) -> Standing:
@@ -58,10 +61,7 @@ class Standing:
                     if mine.last.id == record.id:
                         self.owned[key] = _ended(mine, record)
             case Released():
-                self.owned.pop((record.knob, record.target), None)
-                self.hands_off.pop((record.knob, record.target), None)
-                if record.until:
-                    self.hands_off[record.knob, record.target] = record
+                self._release(record)
             case Held():
                 self.held[record.rule, (record.knob, record.target)] = record
             case Cleared():
@@ -71,6 +71,8 @@ class Standing:
                 self.last_id = max(self.last_id, record.last.id)
             case Compacted():
                 self.last_id = max(self.last_id, record.last_id)
+            case Connected():
+                self.libvirt = record.uri
 
     def _intend(self, intent: Intent) -> None:
         key = (intent.knob, intent.target)
@@ -94,8 +96,17 @@ class Standing:
                 before=intent.before,
             )
 
+    def _release(self, record: Released) -> None:
+        key = (record.knob, record.target)
+        self.owned.pop(key, None)
+        self.hands_off.pop(key, None)
+        if record.until:
+            self.hands_off[key] = record
+
     def records(self) -> Iterator[Record]:
         """The fewest records that come to the same, but for what is over by the time of the last record."""
+        if self.libvirt:
+            yield Connected(time=self.time, uri=self.libvirt)
         yield from self.owned.values()
         yield from self.held.values()
         yield from (released for released in self.hands_off.values() if self.time < released.until)

@@ -93,8 +93,8 @@ class Programs:
         (self.directory / "rules.yml").write_text(f"groups:\n  - name: lab\n    rules:\n{text}")
 
     def restore(self) -> subprocess.CompletedProcess[str]:
-        """Run `kvmtune-actuator restore` to its end."""
-        command = (BIN / "kvmtune-actuator", "restore", *self.host_flags)
+        """Run `kvmtune-actuator restore` to its end. It is not told the URI, since the ledger is."""
+        command = (BIN / "kvmtune-actuator", "restore", "--state-dir", self.directory / "state")
         return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
 
     @property

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from kvmhost.units import duration_seconds, format_seconds
-from tests.programs import wait_until
+from tests.programs import run, wait_until
 
 from .guests import Guest
 from .lab import Lab
@@ -232,6 +232,13 @@ def test_after_kill_9_restore_puts_everything_back_but_what_someone_else_changed
     actuator = start(kvmtune, rules, "--apply")
     wait_until(lambda: has_touched_all(lab, *trouble), "every knob is touched", 120)
     assert actuator.end(signal.SIGKILL) == -signal.SIGKILL
+    state = ("--state-dir", kvmtune.directory / "state")
+    other = run("kvmtune-actuator", "run", "--apply", "--rules", rules, *state, "--libvirt.uri", "test:///default")
+    assert other.returncode == 1
+    assert (
+        f"has changes to guests of {lab.uri}, and to test:///default they would be gone: put them back by"
+        in other.stderr
+    )
     (KSM / "pages_to_scan").write_text("777")
     restored = kvmtune.restore()
     assert restored.returncode == 0, restored.stdout + restored.stderr

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -279,6 +280,49 @@ used(pathlib.Path(sys.argv[1]))
     ledger = Ledger(tmp_path)
     assert [(mine.original, mine.written) for key, mine in ledger.owned.items() if key[0] == "ksm.run"] == [(0, (1,))]
     assert ledger.doubts == []
+    ledger.close()
+
+
+# Whose guests they are.
+
+LENT = intent(1, 1024, 512, "balloon.target", GUEST, "uuid")
+
+
+def test_guests_are_those_of_the_libvirt_that_it_was_connected_to(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path)
+    ledger.connect("qemu:///session")
+    ledger.append(intent(1, 0, 1))
+    assert ledger.libvirt == ""  # the host is that of any
+    ledger.append(replace(LENT, id=2))
+    ledger.append(replace(LENT, id=3, before=512, after=256))
+    ledger.close()
+    assert (tmp_path / "ledger.jsonl").read_text().count("qemu:///session") == 1
+    assert read(tmp_path).libvirt == "qemu:///session"
+
+
+def test_it_does_not_take_guests_of_another_libvirt_while_one_has_something_to_get_back(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path)
+    ledger.connect("qemu:///session")
+    ledger.append(LENT)
+    with pytest.raises(LedgerError, match=re.escape(
+        "has changes to guests of qemu:///session, and to qemu:///system they would be gone: put them back by "
+        f"'kvmtune-actuator restore --state-dir {tmp_path}', which asks qemu:///session"
+    )):  # fmt: skip
+        ledger.connect("qemu:///system")
+    ledger.connect("qemu:///session")
+    ledger.append(released("balloon.target", GUEST))
+    ledger.connect("qemu:///system")
+    ledger.append(replace(LENT, id=2))
+    assert ledger.libvirt == "qemu:///system"
+    ledger.close()
+
+
+def test_guests_of_an_earlier_version_are_taken_for_those_of_this_libvirt(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path)
+    ledger.append(LENT)
+    ledger.connect("qemu:///system")
+    assert read(tmp_path).libvirt == "qemu:///system"
+    assert [mine.original for mine in ledger.owned_of_guests.values()] == [1024]
     ledger.close()
 
 

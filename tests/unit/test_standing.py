@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from actuator.knobs import HOST, Target
 from actuator.ledger.ledger import _records
-from actuator.ledger.records import Cleared, Held, Intent, Kept, Outcome, Record, Released, decode, encode
+from actuator.ledger.records import Cleared, Connected, Held, Intent, Kept, Outcome, Record, Released, decode, encode
 from actuator.ledger.standing import Standing
 
 GUEST: Target = (("domain", "web-1"),)
@@ -37,6 +37,7 @@ RECORDS: st.SearchStrategy[Record] = st.one_of(
         is_reverted=st.booleans(),
     ),
     st.builds(Cleared, time=TIMES, rule=RULES, knob=KNOBS, target=TARGETS, reason=TEXTS),
+    st.builds(Connected, time=TIMES, uri=st.sampled_from(["qemu:///system", "test:///default"])),
 )  # fmt: skip
 MANY = st.lists(RECORDS, max_size=40)
 
