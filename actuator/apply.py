@@ -257,7 +257,7 @@ class Writer:
     def _forget_the_gone(self, now: float) -> None:
         """Guests that were not there at two looks have nothing left to put back, and nothing to hold against a rule."""
         known = {*self._ledger.owned, *(key for _, key in self._ledger.held)} - self._settling.keys()
-        of_guests = {key for key in known if is_of_guest(key) and key[0] in self._knobs}
+        of_guests = {key for key in known if is_of_guest(key[1]) and key[0] in self._knobs}
         gone = set()
         for name in {name for name, _ in of_guests}:
             try:

@@ -76,7 +76,7 @@ class Restorer:
     def _next(self, seen: Collection[Key]) -> Owned | None:
         """Putting one back may have changed another on its way that it did not put back."""
         last_first = [owned for key, owned in self._ledger.owned.items() if key not in seen][::-1]
-        return min(last_first, key=lambda owned: is_of_guest((owned.knob, owned.target)), default=None)
+        return min(last_first, key=lambda owned: is_of_guest(owned.target), default=None)
 
     def _attempt(self, owned: Owned) -> Restoration:
         if owned.knob not in self._knobs:

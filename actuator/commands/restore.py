@@ -40,7 +40,7 @@ def add(subparsers: Subparsers) -> None:
         epilog="Exit status: 0 all is put back, 1 something is not, or damaged records leave that unknown, 2 there is "
         "no ledger in the state directory.",
     )
-    add_host(parser, libvirt="that of the guests in the ledger")
+    add_host(parser, libvirt="that of the guests in the ledger, or qemu:///system")
     parser.add_argument(
         "--forget-guests",
         action="store_true",

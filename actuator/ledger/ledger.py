@@ -123,7 +123,7 @@ class Ledger:
         What the next boot sets is brought in line before: it must never be what the ledger knows nothing of.
         """
         is_new = self._uri not in ("", self._standing.libvirt)
-        if is_new and isinstance(record, Intent) and is_of_guest((record.knob, record.target)):
+        if is_new and isinstance(record, Intent) and is_of_guest(record.target):
             self._append(Connected(time=record.time, uri=self._uri))
         self._append(record)
 
@@ -204,7 +204,7 @@ class Ledger:
     @property
     def owned_of_guests(self) -> Owning:
         """The same, of guests only."""
-        return {key: owned for key, owned in self._standing.owned.items() if is_of_guest(key)}
+        return {key: owned for key, owned in self._standing.owned.items() if is_of_guest(key[1])}
 
     @property
     def libvirt(self) -> str:

@@ -13,9 +13,9 @@ Key = tuple[str, Target]
 """A knob's name and whose value it is."""
 
 
-def is_of_guest(key: Key) -> bool:
-    """Whether it is a guest's value, and not the host's."""
-    return "domain" in dict(key[1])
+def is_of_guest(target: Target) -> bool:
+    """Whether it is a guest, or something of one, and not the host."""
+    return "domain" in dict(target)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,7 +19,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from threading import Event
@@ -204,7 +204,8 @@ def _oom_daemon(lab: Lab, guests: Sequence[Guest]) -> Iterator[None]:
         while not ended.wait(0.1):
             if available_bytes() < _LEFT_MIB * MIB:
                 sizes = {_rss_pages(process): process for process in processes}
-                os.kill(int(sizes[max(sizes)].name), signal.SIGKILL)
+                with suppress(ProcessLookupError):
+                    os.kill(int(sizes[max(sizes)].name), signal.SIGKILL)
                 ended.wait(2.0)  # its memory comes back
 
     with ThreadPoolExecutor(1) as pool:

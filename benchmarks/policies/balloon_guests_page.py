@@ -101,8 +101,8 @@ Medians of the rounds; reversals, turns, kills and what was not met are sums. **
 their programs want; **while free** counts as far as the host had it beyond its reserve of {reserve:.0%}. **Reversals**
 are turns of a balloon while the demand was the same at this move and the one before it, **turns** all of them. **Step
 met** is from a step of demand until the guest's programs hold it: the copying itself is most of that. **Killed** are
-guests that died for lack of memory, of the host's or their own. Waits are those of steps that were met, so a policy
-under which some never are looks faster than it is.
+guests that died for lack of memory, of the host's or their own; from then on they lack all that they want. Waits are
+those of steps that were met, so a policy under which some never are looks faster than it is.
 """
 _METHOD = """\
 ## How it is measured

@@ -19,9 +19,7 @@ class GuestSpec:
     uuid: str = field(default_factory=lambda: str(uuid.uuid4()))
     about: str = ""  # XML: title, description, metadata
     memory_mib: int = 256
-    current_mib: int | None = (
-        None  # of memory_mib, what it starts with: some tools take it for the least it should have
-    )
+    current_mib: int | None = None  # what it starts with, if not with memory_mib
     memory_backing: str = ""  # XML: HUGEPAGES, SHARED_MEMORY
     share_pages: bool = True  # False: <nosharepages/>, KSM leaves it alone
     virtio_mem_mib: int = 0  # of a virtio-mem device, beside memory_mib; all of it is requested
